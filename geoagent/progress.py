@@ -1,0 +1,42 @@
+"""How far a stage is, in a small file that any other process may read at any time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from geoagent.files import write_json
+
+
+class Progress:
+    """Writes `progress.json` of one stage, at most once a second and at the last step.
+
+    The file holds `step`, `total` (null if unknown), `unit`, `message`, `metrics` (name → number)
+    and `updated` (Unix time).
+    """
+
+    def __init__(self, path: Path, total: int | None = None, unit: str = "step") -> None:
+        self.path = path
+        self.total = total
+        self.unit = unit
+        self._written = 0.0
+        self._metrics: dict[str, float] = {}
+
+    def update(self, step: int, message: str = "", **metrics: float) -> None:
+        """Record that `step` units are done; metrics keep their last value."""
+        self._metrics.update(metrics)
+        now = time.time()
+        if now - self._written < 1.0 and step != self.total and step != 0:
+            return
+        self._written = now
+        write_json(
+            self.path,
+            {
+                "step": step,
+                "total": self.total,
+                "unit": self.unit,
+                "message": message,
+                "metrics": self._metrics,
+                "updated": now,
+            },
+        )

@@ -1,0 +1,84 @@
+"""The run directory: every program of a run reads and writes here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geoagent.errors import UsageError
+
+if TYPE_CHECKING:
+    from geoagent.config import Config
+
+
+@dataclass(frozen=True)
+class Run:
+    """Names of what is in a run directory."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """The run in an existing directory; UsageError if there is none."""
+        run = cls(Path(path).resolve())
+        if not run.config_file.is_file():
+            raise UsageError(f"{path}: not a run directory (it has no config.yaml)")
+        return run
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def jobs_file(self) -> Path:
+        return self.path / "jobs.json"
+
+    @property
+    def code(self) -> Path:
+        return self.path / "code"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def model(self) -> Path:
+        """The base model, where the run built one itself."""
+        return self.path / "model"
+
+    @property
+    def agent(self) -> Path:
+        return self.path / "agent"
+
+    def stage(self, name: str) -> Path:
+        return self.path / name
+
+    def checkpoints(self, stage: str) -> Path:
+        return self.stage(stage) / "checkpoints"
+
+    def tensorboard(self, stage: str) -> Path:
+        return self.stage(stage) / "tensorboard"
+
+    def logs(self, stage: str, attempt: int) -> Path:
+        return self.stage(stage) / "logs" / f"attempt-{attempt}"
+
+    def progress_file(self, stage: str) -> Path:
+        return self.stage(stage) / "progress.json"
+
+    def done_file(self, stage: str) -> Path:
+        """Exists once the stage has finished with everything it was asked for."""
+        return self.stage(stage) / "done.json"
+
+    def evaluation(self, benchmark: str) -> Path:
+        return self.path / "eval" / benchmark
+
+    def config(self) -> Config:
+        """The resolved configuration that the run was made from."""
+        from geoagent.config import load
+
+        return load([self.config_file])
