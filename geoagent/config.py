@@ -344,3 +344,296 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     container: ContainerConfig = field(default_factory=ContainerConfig)
+
+
+# --- loading ---------------------------------------------------------------------------------
+
+COMMAND_LINE: Final = "command line"
+_SECRET_WORDS: Final = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Some keys and where they come from (a file, or the command line)."""
+
+    source: str
+    values: DictConfig
+
+
+def resolve(arguments: Sequence[str] = ()) -> Config:
+    """Config of a command line such as `recipe=demo model=tiny grpo.beta=0.01`.
+
+    `group=choice` reads `configs/GROUP/CHOICE.yaml`; a path that ends in `.yaml` is read as it
+    is; everything else is `key=value`. Raises UsageError.
+    """
+    files: list[Path] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        if "=" not in argument and argument.endswith((".yaml", ".yml")):
+            files.append(Path(argument))
+            continue
+        key, separator, value = argument.partition("=")
+        if separator and key in GROUPS:
+            files.append(group_file(key, value))
+        else:
+            overrides.append(argument)
+    return load(files, overrides)
+
+
+def load(files: Sequence[Path | str] = (), overrides: Sequence[str] = ()) -> Config:
+    """Merge the schema's defaults, files in order and `key=value` overrides, and check it all.
+
+    Raises UsageError with one line: source, key, what is wrong, and the nearest valid key.
+    """
+    layers: list[_Layer] = []
+    for file in files:
+        layers += _read_layers(Path(file), ())
+    layers += [_override_layer(text) for text in overrides]
+
+    merged: DictConfig = OmegaConf.structured(Config)
+    sources: dict[str, str] = {}
+    for layer in layers:
+        _check_keys(layer.values, Config, "", layer.source)
+        _check_environment(layer)
+        try:
+            merged = typing.cast(DictConfig, OmegaConf.merge(merged, layer.values))
+        except OmegaConfBaseException as error:
+            raise UsageError(f"{layer.source}: {_plain(error)}") from error
+        sources.update((key, layer.source) for key in _leaves(layer.values))
+    try:
+        config = typing.cast(Config, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        source = sources.get(str(error.full_key), COMMAND_LINE)
+        raise UsageError(f"{source}: {_plain(error)}") from error
+    validate(config, sources)
+    return config
+
+
+def group_file(group: str, choice: str) -> Path:
+    """The file of `group=choice`; UsageError lists the choices if there is none."""
+    folder = CONFIG_ROOT / group
+    path = folder / f"{choice}.yaml"
+    names = sorted(file.stem for file in folder.glob("*.yaml"))
+    if choice in names:
+        return path
+    near = difflib.get_close_matches(choice, names, n=1)
+    hint = f"did you mean {group}={near[0]}?" if near else f"there are: {', '.join(names)}"
+    raise UsageError(f"{COMMAND_LINE}: {group}={choice}: no such choice; {hint}")
+
+
+def to_yaml(config: Config) -> str:
+    """The complete configuration as YAML; `load` of it gives an equal Config."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _read_layers(path: Path, parents: tuple[Path, ...]) -> list[_Layer]:
+    """Layers of a file: those of its `defaults:` list, then its own keys."""
+    source = _shown(path)
+    if path.resolve() in parents:
+        raise UsageError(f"{source}: defaults: names itself (through {_shown(parents[-1])})")
+    values = _read_yaml(path)
+    defaults = values.pop("defaults", OmegaConf.create([]))
+    if not OmegaConf.is_list(defaults) or not all(isinstance(name, str) for name in defaults):
+        raise UsageError(f"{source}: defaults: expected a list of GROUP/CHOICE names")
+    layers: list[_Layer] = []
+    for name in defaults:
+        child = CONFIG_ROOT / f"{name}.yaml"
+        if not child.is_file():
+            raise UsageError(f"{source}: defaults: {name}: no file {_shown(child)}{_near(child)}")
+        layers += _read_layers(child, (*parents, path.resolve()))
+    return [*layers, _Layer(source, values)]
+
+
+def _read_yaml(path: Path) -> DictConfig:
+    source = _shown(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{source}: {error.strerror}{_near(path)}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source}: not UTF-8 text") from error
+    import yaml
+
+    try:
+        values = OmegaConf.create(text)
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UsageError(f"{source}: not valid YAML ({_plain(error)})") from error
+    if not isinstance(values, DictConfig):
+        raise UsageError(f"{source}: expected keys and values at the top level")
+    return values
+
+
+def _override_layer(text: str) -> _Layer:
+    key, separator, _ = text.partition("=")
+    if not separator or not key.strip():
+        raise UsageError(f"{COMMAND_LINE}: {text}: expected key=value")
+    try:
+        return _Layer(COMMAND_LINE, OmegaConf.from_dotlist([text]))
+    except Exception as error:  # yaml and grammar errors have no common base
+        raise UsageError(f"{COMMAND_LINE}: {text}: {_plain(error)}") from error
+
+
+def _check_keys(values: DictConfig, schema: type, prefix: str, source: str) -> None:
+    """Every key of a layer is one of the schema's; names the nearest where it is not."""
+    hints = typing.get_type_hints(schema)
+    for key in values:
+        dotted = f"{prefix}{key}"
+        if key not in hints:
+            raise UsageError(f"{source}: {dotted}: unknown key{_nearest_key(dotted, hints)}")
+        node = values._get_node(key)
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(node, DictConfig) or node._is_none():
+                raise UsageError(f"{source}: {dotted}: expected a group of keys, not a value")
+            _check_keys(node, typing.cast(type, hints[key]), f"{dotted}.", source)
+
+
+def _nearest_key(dotted: str, siblings: Mapping[str, Any]) -> str:
+    prefix, _, name = dotted.rpartition(".")
+    known = list(all_keys())
+    same = [key for key in known if key.rpartition(".")[2] == name]
+    near = difflib.get_close_matches(name, list(siblings), n=1, cutoff=0.6)
+    if near and not same:
+        return f"; did you mean {prefix + '.' if prefix else ''}{near[0]}?"
+    near = same[:1] or difflib.get_close_matches(dotted, known, n=1, cutoff=0.0)
+    return f"; did you mean {near[0]}?"
+
+
+def all_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all keys of the schema."""
+    for key, hint in typing.get_type_hints(schema).items():
+        if dataclasses.is_dataclass(hint):
+            yield from all_keys(typing.cast(type, hint), f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _check_environment(layer: _Layer) -> None:
+    """Interpolated variables end up in config.yaml, so none may be a secret."""
+    text = OmegaConf.to_yaml(layer.values)
+    for word in _SECRET_WORDS:
+        for line in text.splitlines():
+            if "${" in line and word in line.upper():
+                raise UsageError(
+                    f"{layer.source}: {line.strip()}: secrets are not read into the "
+                    "configuration; name the variable instead (agent.token_variable)"
+                )
+
+
+def _leaves(values: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in values:
+        node = values._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none() and len(node):
+            yield from _leaves(node, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def validate(config: Config, sources: Mapping[str, str] | None = None) -> None:
+    """Check ranges, choices and what must hold between keys; raises UsageError."""
+    sources = sources or {}
+    for key, value, limits in _values(config, ""):
+        problem = _out_of_range(value, limits)
+        if problem:
+            raise UsageError(f"{sources.get(key, 'config')}: {key}: {problem}")
+    _check_weights(config.rewards.weights, sources)
+    for key, problem in _contradictions(config):
+        raise UsageError(f"{sources.get(key, 'config')}: {key}: {problem}")
+
+
+def _values(node: Any, prefix: str) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    for item in dataclasses.fields(node):
+        value = getattr(node, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from _values(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", value, item.metadata
+
+
+def _out_of_range(value: Any, limits: Mapping[str, Any]) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is not a finite number"
+    if "choices" in limits and value not in limits["choices"]:
+        near = difflib.get_close_matches(str(value), limits["choices"], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"'{value}' is none of {', '.join(limits['choices'])}{hint}"
+    if "low" in limits and value < limits["low"]:
+        return f"{value} is out of range (at least {limits['low']})"
+    if "high" in limits and value > limits["high"]:
+        return f"{value} is out of range (at most {limits['high']})"
+    if "above" in limits and value <= limits["above"]:
+        return f"{value} is out of range (more than {limits['above']})"
+    return None
+
+
+def _check_weights(weights: Mapping[str, float], sources: Mapping[str, str]) -> None:
+    for name, weight in weights.items():
+        key = f"rewards.weights.{name}"
+        source = sources.get(key, "config")
+        if name not in REWARD_NAMES:
+            near = difflib.get_close_matches(name, REWARD_NAMES, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(REWARD_NAMES)}"
+            raise UsageError(f"{source}: {key}: unknown reward; {hint}")
+        if not math.isfinite(weight) or weight < 0:
+            raise UsageError(f"{source}: {key}: {weight} is not a weight (0 or more, finite)")
+    if not any(weights.values()):
+        raise UsageError("config: rewards.weights: all are 0; nothing would be learnt")
+
+
+def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
+    """What no single key's range can say."""
+    tiny = config.model.tiny
+    if tiny.hidden_size % tiny.heads or (tiny.hidden_size // tiny.heads) % 2:
+        yield "model.tiny.hidden_size", f"{tiny.hidden_size} does not divide into even heads"
+    if tiny.vision_hidden_size % tiny.vision_heads:
+        yield "model.tiny.vision_hidden_size", "is not a multiple of model.tiny.vision_heads"
+    if tiny.heads % tiny.kv_heads:
+        yield "model.tiny.kv_heads", f"{tiny.kv_heads} does not divide model.tiny.heads"
+    if tiny.image_size % 28:
+        yield "model.tiny.image_size", f"{tiny.image_size} is not a multiple of 28"
+    grpo = config.grpo
+    if (grpo.batch_size * grpo.gradient_accumulation) % grpo.generations and not _many(config):
+        yield (
+            "grpo.generations",
+            f"{grpo.generations} does not divide the completions of a step "
+            f"(grpo.batch_size {grpo.batch_size} × grpo.gradient_accumulation "
+            f"{grpo.gradient_accumulation})",
+        )
+    consistency = config.rewards.consistency
+    if consistency.full_characters <= consistency.min_characters:
+        yield "rewards.consistency.full_characters", "must be above min_characters"
+    if config.agent.backend == "external" and not config.agent.url:
+        yield "agent.url", "is needed for agent.backend=external"
+    if config.cluster.executor == "local":
+        for stage in ("sft", "grpo"):
+            if getattr(config.cluster, stage).nodes > 1:
+                yield f"cluster.{stage}.nodes", "this machine is one node; choose cluster=slurm"
+
+
+def _many(config: Config) -> bool:
+    """Several processes share the completions of a step; ms-swift checks their product."""
+    resources = config.cluster.grpo
+    return resources.nodes * max(resources.gpus_per_node, resources.processes_per_node or 1) > 1
+
+
+def _shown(path: Path) -> str:
+    """Path as a person would write it: shipped files by their name under configs/."""
+    try:
+        return str(Path("configs") / path.resolve().relative_to(CONFIG_ROOT))
+    except ValueError:
+        return str(path)
+
+
+def _near(path: Path) -> str:
+    names = [file.name for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {_shown(path.parent / near[0])}?" if near else ""
+
+
+def _plain(error: Exception) -> str:
+    """The first line of an OmegaConf or YAML message, with the full key in front."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    key = getattr(error, "full_key", None)
+    return f"{key}: {text}" if key else text
