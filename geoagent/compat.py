@@ -1,0 +1,56 @@
+"""What has to be mended between package versions before they are imported.
+
+torchvision: the wheel on PyPI is built for CUDA. Beside a CPU-only torch its compiled part cannot
+load, the operators it would define are missing, and `import torchvision` (hence transformers'
+image processors) fails while it describes them. Nothing here calls those operators (box
+suppression for detection), so declaring that they exist is enough.
+
+Where the compiled part loads, `prepare_torch` changes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+_OPERATORS: Final = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+_libraries: list[object] = []  # a torch Library withdraws its operators when it is collected
+
+
+@cache
+def prepare_torch() -> bool:
+    """Make `import transformers` work on this machine; call it before that import.
+
+    Returns whether anything had to be done.
+    """
+    if "torchvision" in sys.modules:
+        return False
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None or _loads(Path(spec.origin).parent):
+        return False
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    for schema in _OPERATORS:
+        library.define(schema)
+    _libraries.append(library)
+    return True
+
+
+def _loads(package: Path) -> bool:
+    import torch
+
+    compiled = next(package.glob("_C*.so"), None)
+    if compiled is None:
+        return False
+    try:
+        torch.ops.load_library(compiled)
+    except OSError:
+        return False
+    return True

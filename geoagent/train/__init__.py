@@ -1,0 +1,1 @@
+"""From a configuration to ms-swift: the base model, the training rows, the arguments."""
