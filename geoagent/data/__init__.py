@@ -1,0 +1,1 @@
+"""Samples: how they are read, made and turned into training rows."""

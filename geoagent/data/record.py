@@ -1,0 +1,187 @@
+"""One sample, whatever dataset it came from, and the reading of a dataset folder.
+
+A dataset folder holds `records.jsonl` (one JSON object a line) and the images it names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from geoagent.errors import UsageError
+
+RECORDS_FILE: Final = "records.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A sample. Coordinates in degrees (WGS 84); names in English; `image` relative to the
+    dataset folder; `address` is "Country; Region; City" with two or three parts."""
+
+    id: str
+    image: str
+    latitude: float
+    longitude: float
+    country: str
+    region: str
+    city: str
+    address: str
+    split: str
+    country_code: str = ""
+    think: str | None = None
+    """GeoSeek-CoT chain of thought as JSON text, or None."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_row(self) -> dict[str, Any]:
+        """The record as a line of records.jsonl."""
+        row = asdict(self)
+        row.update(row.pop("extra"))
+        return row
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that was refused: its line in records.jsonl (from 1), its id if it had one, why."""
+
+    line: int
+    id: str
+    reason: str
+
+
+_TEXT: Final = ("country", "region", "city", "address", "country_code")
+_KNOWN: Final = {item.name for item in fields(Record)}
+
+
+def read_records(
+    folder: Path, split: str | None = None, limit: int | None = None, strict: bool = False
+) -> tuple[list[Record], list[Rejected]]:
+    """Records of a dataset folder, and the rows that were refused with the reason.
+
+    `split` and `limit` choose records; images of others are not opened. With `strict` the first
+    refused row raises UsageError with file and line; a missing records.jsonl always does.
+    """
+    records: list[Record] = []
+    rejected: list[Rejected] = []
+    seen: set[str] = set()
+    for number, line in _lines(folder / RECORDS_FILE):
+        if limit is not None and len(records) >= limit:
+            break
+        row_id = ""
+        try:
+            row = _parse_line(line)
+            row_id = str(row.get("id", ""))[:200]
+            if split is not None and row.get("split", split) != split:
+                continue
+            record = _record(row, folder, split)
+            if record.id in seen:
+                raise ValueError(f"id '{record.id}' is used by an earlier row")
+        except ValueError as error:
+            if strict:
+                raise UsageError(f"{folder / RECORDS_FILE}:{number}: {error}") from error
+            rejected.append(Rejected(number, row_id, str(error)))
+            continue
+        seen.add(record.id)
+        records.append(record)
+    return records, rejected
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                if raw.strip():
+                    yield number, raw.decode("utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror}); a dataset folder needs this file"
+        ) from error
+
+
+def _parse_line(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    return row
+
+
+def _record(row: Mapping[str, Any], folder: Path, split: str | None) -> Record:
+    """The record of a row; ValueError says what is wrong with it."""
+    if not isinstance(row.get("id"), str | int) or isinstance(row.get("id"), bool):
+        raise ValueError("id: missing, or not a text")
+    latitude = coordinate(row, "latitude", 90.0)
+    longitude = coordinate(row, "longitude", 180.0)
+    texts = {name: _text(row, name) for name in _TEXT}
+    think = row.get("think")
+    if think is not None and not isinstance(think, str):
+        raise ValueError("think: not a text")
+    if not texts["address"]:
+        parts = (texts["country"], texts["region"], texts["city"])
+        texts["address"] = "; ".join(part for part in parts if part)
+    image = row.get("image")
+    if not isinstance(image, str) or not image:
+        raise ValueError("image: missing")
+    check_image(folder, image)
+    return Record(
+        id=str(row["id"]),
+        image=image,
+        latitude=latitude,
+        longitude=longitude,
+        split=str(row.get("split") or split or "train"),
+        think=think,
+        extra={name: value for name, value in row.items() if name not in _KNOWN},
+        **texts,
+    )
+
+
+def coordinate(row: Mapping[str, Any], name: str, limit: float) -> float:
+    """A number of degrees within ±limit; ValueError otherwise."""
+    value = row.get(name)
+    if value is None:
+        raise ValueError(f"{name}: missing")
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: {str(value)[:40]!r} is not a number")
+    if abs(number) > limit:
+        raise ValueError(f"{name}: {number:g} is out of range (−{limit:g} to {limit:g})")
+    return number
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: not a text")
+    return value
+
+
+def check_image(folder: Path, name: str) -> None:
+    """The image is inside the dataset folder and can be decoded; ValueError otherwise."""
+    from PIL import Image
+
+    try:
+        root = folder.resolve()
+        path = (root / name).resolve()
+        inside = path.is_relative_to(root)
+        exists = inside and path.is_file()
+    except (OSError, ValueError) as error:  # a NUL byte, a name too long, a loop of links
+        raise ValueError(f"image: {name[:80]!r} is not a usable path ({error})") from error
+    if not inside:
+        raise ValueError(f"image: {name[:80]!r} is outside the dataset folder")
+    if not exists:
+        raise ValueError(f"image: {name[:80]!r} does not exist")
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"image: {name[:80]!r} cannot be decoded ({error})") from error

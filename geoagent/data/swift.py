@@ -1,0 +1,62 @@
+"""Records → the JSON lines that ms-swift trains on; the only place that knows that form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from geoagent.data.prompt import QUESTION
+from geoagent.data.record import Record
+from geoagent.errors import UsageError
+from geoagent.files import write_jsonl
+
+STAGES = ("sft", "grpo")
+
+
+def completion(record: Record) -> str:
+    """What the model is to write for a record that has a chain of thought."""
+    return f"<think>{record.think}</think><answer>{record.address}</answer>"
+
+
+def to_swift_rows(records: Iterable[Record], folder: Path, stage: str) -> Iterator[dict[str, Any]]:
+    """Rows of one stage: `sft` (question and completion) or `grpo` (question and the truth).
+
+    Records without a chain of thought are left out of `sft`. In `grpo` rows the further keys are
+    the columns that the rewards are given.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"stage {stage!r} is none of {STAGES}")
+    root = folder.resolve()
+    for record in records:
+        question = {"role": "user", "content": f"<image>{QUESTION}"}
+        row: dict[str, Any] = {"id": record.id, "images": [str(root / record.image)]}
+        if stage == "sft":
+            if record.think is None:
+                continue
+            answer = {"role": "assistant", "content": completion(record)}
+            yield {**row, "messages": [question, answer]}
+        else:
+            yield {**row, "messages": [question], **truth(record)}
+
+
+def truth(record: Record) -> dict[str, Any]:
+    """The ground-truth columns that rewards and metrics read."""
+    return {
+        "solution": f"<answer>{record.address}</answer>",
+        "latitude": record.latitude,
+        "longitude": record.longitude,
+        "country": record.country,
+        "region": record.region,
+        "city": record.city,
+        "country_code": record.country_code,
+    }
+
+
+def write_swift_jsonl(records: Iterable[Record], folder: Path, stage: str, path: Path) -> int:
+    """Write the rows of a stage atomically; returns how many. None at all is a UsageError."""
+    count = write_jsonl(path, to_swift_rows(records, folder, stage))
+    if count == 0:
+        reason = "with a chain of thought ('think')" if stage == "sft" else "at all"
+        raise UsageError(f"{folder}: no record {reason}; stage {stage} has nothing to learn from")
+    return count

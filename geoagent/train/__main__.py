@@ -1,0 +1,78 @@
+"""`python -m geoagent.train prepare|sft|grpo --run DIR`: one stage of a run.
+
+Exit codes: 0 done, 2 something to be mended by a person (one line on standard error), 75 a
+service was away, try again later; anything else is a crash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+
+from geoagent.errors import OutageError, UsageError
+from geoagent.files import write_json
+from geoagent.run import Run
+
+STAGES = ("prepare", "sft", "grpo")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m geoagent.train", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
+    options = parser.parse_args(arguments)
+    try:
+        run_stage(options.stage, Run.open(options.run))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OutageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 75
+    return 0
+
+
+def run_stage(stage: str, run: Run) -> None:
+    """Run one stage to its end and write its done.json (rank 0 only)."""
+    started = time.time()
+    if stage == "prepare":
+        from geoagent.train.prepare import prepare
+
+        summary = prepare(run)
+    else:
+        summary = _train(stage, run)
+    if int(os.environ.get("RANK", "0")) == 0:
+        write_json(run.done_file(stage), {"seconds": round(time.time() - started, 1), **summary})
+
+
+def _train(stage: str, run: Run) -> dict[str, object]:
+    """Hand over to ms-swift, in this process."""
+    from geoagent.compat import prepare_torch
+
+    os.environ["GEOAGENT_RUN"] = str(run.path)
+    os.environ["GEOAGENT_STAGE"] = stage
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    prepare_torch()
+    from geoagent.train.arguments import grpo_arguments, sft_arguments
+    from geoagent.train.checkpoints import latest
+    from geoagent.train.rewards import weighted
+
+    config = run.config()
+    if stage == "sft":
+        from swift.pipelines import sft_main
+
+        sft_main(sft_arguments(config, run))
+    else:
+        from swift.pipelines import rlhf_main
+
+        rlhf_main(grpo_arguments(config, run, weighted(config)))
+    checkpoint = latest(run.checkpoints(stage))
+    if checkpoint is None:
+        raise RuntimeError(f"{run.checkpoints(stage)}: training ended without a checkpoint")
+    return {"checkpoint": checkpoint.name}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,157 @@
+"""Config → the command line of ms-swift; the only place that knows ms-swift's names.
+
+Written for ms-swift 4.6 (`tuner_type`, `external_plugins`, `swift.rewards`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geoagent.errors import UsageError
+from geoagent.run import Run
+from geoagent.train.checkpoints import latest
+
+if TYPE_CHECKING:
+    from geoagent.config import Config, GrpoConfig, LoraConfig, SftConfig
+
+Flags = dict[str, str | int | float | bool | list[str] | None]
+
+
+def sft_arguments(config: Config, run: Run) -> list[str]:
+    """Arguments of `swift sft` for stage 1."""
+    flags = _common(config, run, "sft", config.sft)
+    flags |= {
+        "model": base_model(config, run),
+        "max_pixels": config.model.max_pixels,
+        "per_device_train_batch_size": config.sft.batch_size,
+    }
+    return _flatten(flags)
+
+
+def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
+    """Arguments of `swift rlhf --rlhf_type grpo` for stage 2.
+
+    `rewards` are names in the registry; their weights come from the configuration.
+    """
+    grpo = config.grpo
+    flags = _common(config, run, "grpo", grpo)
+    flags |= {
+        "rlhf_type": "grpo",
+        **_starting_model(config, run),
+        "max_pixels": grpo.max_pixels or config.model.max_pixels,
+        "per_device_train_batch_size": grpo.batch_size,
+        "num_generations": grpo.generations,
+        "num_iterations": grpo.iterations,
+        "temperature": grpo.temperature,
+        "top_p": grpo.top_p,
+        "beta": grpo.beta,
+        "max_completion_length": grpo.max_completion_length,
+        "reward_funcs": rewards,
+        "reward_weights": [str(config.rewards.weights[name]) for name in rewards],
+        "log_completions": grpo.log_completions,
+        "use_vllm": grpo.vllm,
+    }
+    if grpo.vllm:
+        flags |= {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": grpo.vllm_memory}
+    return _flatten(flags)
+
+
+def base_model(config: Config, run: Run) -> str:
+    """Where training starts: the model the run built, or the checkpoint it names."""
+    return str(run.model) if config.model.kind == "tiny" else config.model.path
+
+
+def _starting_model(config: Config, run: Run) -> Flags:
+    """GRPO continues a full SFT checkpoint as the model, a LoRA one as adapters on the base."""
+    if config.grpo.start_from == "base":
+        return {"model": base_model(config, run)}
+    checkpoint = latest(run.checkpoints("sft"))
+    if checkpoint is None:
+        raise UsageError(
+            f"{run.checkpoints('sft')}: no complete checkpoint to start GRPO from; run the sft "
+            "stage first, or set grpo.start_from=base"
+        )
+    if (checkpoint / "adapter_config.json").is_file():
+        return {
+            "model": base_model(config, run),
+            "adapters": str(checkpoint),
+            "ref_adapters": str(checkpoint),
+        }
+    return {"model": str(checkpoint)}
+
+
+def _common(config: Config, run: Run, stage: str, settings: SftConfig | GrpoConfig) -> Flags:
+    """What both stages are told in the same way."""
+    flags: Flags = {
+        "model_type": config.model.type,
+        "template": config.model.template,
+        "check_model": False,
+        "torch_dtype": config.model.dtype,
+        "bf16": config.model.dtype == "bfloat16",
+        "fp16": config.model.dtype == "float16",
+        "dataset": str(run.data / f"{stage}.jsonl"),
+        "split_dataset_ratio": 0,
+        "load_from_cache_file": False,
+        "dataset_num_proc": 1,
+        "dataloader_num_workers": 0,
+        "output_dir": str(run.checkpoints(stage)),
+        "add_version": False,
+        "logging_dir": str(run.tensorboard(stage)),
+        "report_to": "tensorboard",
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "learning_rate": settings.learning_rate,
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps if settings.max_steps is not None else -1,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "warmup_ratio": settings.warmup_ratio,
+        "lr_scheduler_type": settings.lr_scheduler,
+        "max_length": settings.max_length,
+        "freeze_vit": settings.freeze_vit,
+        "freeze_aligner": settings.freeze_vit,
+        "save_steps": settings.save_steps,
+        "save_total_limit": settings.keep_checkpoints,
+        "logging_steps": settings.logging_steps,
+        "external_plugins": str(Path(__file__).with_name("plugin.py")),
+        "callbacks": ["geoagent_progress"],
+        **_tuner(settings.lora),
+        **_device(settings),
+    }
+    checkpoint = latest(run.checkpoints(stage))
+    if checkpoint is not None:
+        flags["resume_from_checkpoint"] = str(checkpoint)
+    return flags
+
+
+def _tuner(lora: LoraConfig) -> Flags:
+    if lora.rank == 0:
+        return {"tuner_type": "full"}
+    return {
+        "tuner_type": "lora",
+        "target_modules": "all-linear",
+        "lora_rank": lora.rank,
+        "lora_alpha": lora.alpha,
+    }
+
+
+def _device(settings: SftConfig | GrpoConfig) -> Flags:
+    import torch
+
+    flags: Flags = {}
+    if not torch.cuda.is_available():
+        flags["use_cpu"] = True
+    if settings.deepspeed:
+        flags["deepspeed"] = settings.deepspeed
+    return flags
+
+
+def _flatten(flags: Flags) -> list[str]:
+    arguments: list[str] = []
+    for name, value in flags.items():
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [value]
+        arguments.append(f"--{name}")
+        arguments += [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
+    return arguments

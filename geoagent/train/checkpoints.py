@@ -1,0 +1,33 @@
+"""Which checkpoint is complete, and which is the newest."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+def latest(folder: Path) -> Path | None:
+    """The complete checkpoint with the highest step in `folder`, or None.
+
+    A checkpoint that was being written when its job was killed is passed over.
+    """
+    if not folder.is_dir():
+        return None
+    steps = [
+        (int(match.group(1)), path)
+        for path in folder.iterdir()
+        if (match := _NAME.fullmatch(path.name)) and is_complete(path)
+    ]
+    return max(steps)[1] if steps else None
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """The trainer writes its state after weights, optimizer and random state; weights must be
+    there in one of the forms that can be loaded."""
+    state = checkpoint / "trainer_state.json"
+    if not state.is_file() or state.stat().st_size == 0:
+        return False
+    forms = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
+    return any((checkpoint / name).is_file() for name in forms)

@@ -1,0 +1,137 @@
+"""What ms-swift loads at start: our rewards, the progress file, the tiny model's token ids.
+
+ms-swift imports this file by path (`external_plugins`). The run directory comes in the
+environment variable GEOAGENT_RUN, because ms-swift has no argument for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from swift.callbacks import TrainerCallback, callbacks_map
+from swift.rewards import ORM, orms
+
+from geoagent.errors import OutageError
+from geoagent.progress import Progress
+from geoagent.run import Run
+
+log = logging.getLogger("geoagent")
+RUN = Run.open(os.environ["GEOAGENT_RUN"])
+STAGE = os.environ["GEOAGENT_STAGE"]
+
+
+class ProgressCallback(TrainerCallback):
+    """Copies the trainer's step and newest figures to progress.json (rank 0 only)."""
+
+    SHOWN = ("loss", "reward", "reward_std", "kl", "learning_rate", "grad_norm", "token_acc")
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.progress = Progress(RUN.progress_file(STAGE), total=state.max_steps)
+        if state.is_world_process_zero:
+            self.progress.update(state.global_step, "training")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.progress.update(state.global_step, "training")
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        shown = {
+            name: float(value)
+            for name, value in logs.items()
+            if isinstance(value, int | float)
+            and (name in self.SHOWN or (name.startswith("rewards/") and name.endswith("/mean")))
+        }
+        self.progress.update(state.global_step, "training", **shown)
+
+
+class RewardAdapter(ORM):
+    """One registered reward as ms-swift calls it; subclasses only differ in their name.
+
+    ms-swift names the TensorBoard curve after the class: `rewards/spatial/mean`.
+    """
+
+    reward: Any
+
+    def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
+        state = columns.get("trainer_state")
+        try:
+            scores = self.reward.score(completions, **columns)
+        except OutageError as error:
+            self._stop(error)
+        RECORDER.add(self.reward.name, scores, getattr(state, "global_step", 0))
+        return [score.value for score in scores]
+
+    @staticmethod
+    def _stop(error: OutageError) -> None:
+        """Leave at once with the code for 'try again later'.
+
+        Not an exception: with several processes the others would wait for this one in their
+        next collective until NCCL's time-out. torchrun stops them when this one ends.
+        """
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(75)
+
+
+class PartsRecorder:
+    """Means of what the rewards are made of, as TensorBoard scalars, so curves are explained."""
+
+    def __init__(self) -> None:
+        self._writer: Any = None
+
+    def add(self, name: str, scores: Sequence[Any], step: int) -> None:
+        columns: dict[str, list[float]] = {}
+        for score in scores:
+            for part, value in score.parts.items():
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    columns.setdefault(part, []).append(float(value))
+        if not columns:
+            return
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            rank = os.environ.get("RANK", "0")
+            self._writer = SummaryWriter(str(RUN.tensorboard(STAGE) / f"parts-rank-{rank}"))
+        for part, values in columns.items():
+            self._writer.add_scalar(f"parts/{name}/{part}", sum(values) / len(values), step)
+
+
+RECORDER = PartsRecorder()
+
+
+def register_rewards() -> None:
+    """Put every weighted reward of the run's configuration into ms-swift's table."""
+    from geoagent.rewards.registry import build
+    from geoagent.train.rewards import make_agent, weighted
+
+    config = RUN.config()
+    names = weighted(config)
+    agent = make_agent(config, RUN, STAGE) if "consistency" in names else None
+    for name, reward in build(config.rewards, names, agent=agent).items():
+        orms[name] = type(name, (RewardAdapter,), {"reward": reward})
+
+
+def use_own_image_tokens() -> None:
+    """ms-swift has Qwen's ids of the image and video tokens built in; the tiny model's differ."""
+    from transformers import AutoConfig
+
+    if not RUN.model.is_dir():
+        return
+    from swift.template.templates.qwen import Qwen2_5VLTemplate
+
+    model = AutoConfig.from_pretrained(RUN.model)
+    Qwen2_5VLTemplate.image_token_id = model.image_token_id
+    Qwen2_5VLTemplate.video_token_id = model.video_token_id
+
+
+callbacks_map["geoagent_progress"] = ProgressCallback
+use_own_image_tokens()
+if STAGE == "grpo":
+    register_rewards()
