@@ -56,7 +56,7 @@ def _draw(folder: Path, scenes_per_country: int, seed: int) -> Iterator[Record]:
         name = f"{split}-{country.code.lower()}-{index:03d}"
         key = f"{seed}/{name}"
         scene = render(country, city, key)
-        scene.image.save(folder / "images" / f"{name}.png")
+        scene.image.save(folder / "images" / f"{name}.jpg", quality=90)
         yield _record(name, split, country, city, chain_of_thought(country, city, key))
 
 
@@ -72,7 +72,7 @@ def _plan(scenes_per_country: int) -> Iterator[tuple[str, int, Country, City]]:
 def _record(name: str, split: str, country: Country, city: City, think: str) -> Record:
     return Record(
         id=name,
-        image=f"images/{name}.png",
+        image=f"images/{name}.jpg",
         latitude=city.latitude,
         longitude=city.longitude,
         country=country.name,

@@ -36,6 +36,16 @@ SPECIAL_TOKENS: Final = (
     "<|video_pad|>",
 )
 
+# Tags; names, that is runs of capitalised words or of other scripts; punctuation; other words.
+# A name must be one token wherever it stands, or the model cannot learn to repeat it.
+_PIECES: Final = (
+    r"<[^>]*>"
+    r"|\p{Lu}[\p{L}\p{M}\d'-]*(?: \p{Lu}[\p{L}\p{M}\d'-]*)*"
+    r"|[\p{Lo}\p{M}]+(?: [\p{Lo}\p{M}]+)*"
+    r"|[\",;.:{}\[\]][\",;.:{}\[\] ]*"
+    r"|[^<\",;.:\p{Lu}\p{Lo}]+"
+)
+
 CHAT_TEMPLATE: Final = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant."
     "<|im_end|>\n{% endif %}{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -87,7 +97,7 @@ def _tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"<[^>]*>|[^<\",;.:]+|[\",;.:{}\[\] ]+"), "isolated"),
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -1,0 +1,88 @@
+"""The first stage of every run: the data is checked and written as rows, the base model is made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from geoagent.data.prompt import QUESTION
+from geoagent.data.record import Record, Rejected, read_records
+from geoagent.data.swift import completion, write_swift_jsonl
+from geoagent.errors import UsageError
+from geoagent.files import write_jsonl
+from geoagent.progress import Progress
+from geoagent.run import Run
+
+if TYPE_CHECKING:
+    from geoagent.config import Config
+
+STAGE: Final = "prepare"
+
+
+def prepare(run: Run) -> dict[str, Any]:
+    """Write data/sft.jsonl, data/grpo.jsonl and data/rejected.jsonl, and the tiny model if asked.
+
+    Returns counts for done.json. Raises UsageError if nothing usable is left.
+    """
+    config = run.config()
+    progress = Progress(run.progress_file(STAGE), total=3)
+    progress.update(0, "reading the samples")
+    folder = dataset_folder(config)
+    data = config.data
+    records, rejected = read_records(folder, data.train_split, data.limit, data.strict)
+    heldout, bad = read_records(folder, data.eval_split, data.limit, data.strict)
+    rejected += bad
+    write_jsonl(run.data / "rejected.jsonl", [asdict(row) for row in rejected])
+    if not records:
+        raise UsageError(f"{folder}: no usable record in split '{data.train_split}'{_why(rejected)}")
+    count = write_swift_jsonl(records, folder, "grpo", run.data / "grpo.jsonl")
+    chains = [record for record in records if record.think is not None]
+    if chains:
+        write_swift_jsonl(chains, folder, "sft", run.data / "sft.jsonl")
+    progress.update(1, f"{count} samples{_why(rejected)}")
+    if config.model.kind == "tiny":
+        from geoagent.train.tiny import build_tiny
+
+        build_tiny(run.model, config.model.tiny, _texts(chains), config.seed)
+    progress.update(3, f"{count} samples{_why(rejected)}")
+    return {
+        "train": count,
+        "with_chain_of_thought": len(chains),
+        "heldout": len(heldout),
+        "rejected": len(rejected),
+        "rejected_by_reason": dict(Counter(_kind(row) for row in rejected)),
+    }
+
+
+def dataset_folder(config: Config) -> Path:
+    """Where the samples are; the bundled sample is built there if it is not yet."""
+    data = config.data
+    if data.path is not None:
+        return Path(data.path)
+    if data.name != "sample":
+        raise UsageError(f"data.path: is needed for data.name={data.name}")
+    from geoagent.data.sample import build_sample
+
+    folder = Path("data") / f"sample-{data.scenes_per_country}"
+    build_sample(folder, data.scenes_per_country)
+    return folder.resolve()
+
+
+def _texts(records: list[Record]) -> list[str]:
+    """What the tiny model's tokenizer is trained on; the prompt counts as often as it is read."""
+    prompt = f"system\nYou are a helpful assistant.\nuser\n{QUESTION}\nassistant\n"
+    return [text for record in records for text in (prompt, completion(record))]
+
+
+def _kind(row: Rejected) -> str:
+    """A reason without what differs from row to row."""
+    return row.reason.split(":")[0]
+
+
+def _why(rejected: list[Rejected]) -> str:
+    if not rejected:
+        return ""
+    first = rejected[0]
+    return f"; {len(rejected)} rows refused, the first in line {first.line}: {first.reason}"
