@@ -57,7 +57,7 @@ def _train(stage: str, run: Run) -> dict[str, object]:
     prepare_torch()
     from geoagent.train.arguments import grpo_arguments, sft_arguments
     from geoagent.train.checkpoints import latest
-    from geoagent.train.rewards import weighted
+    from geoagent.rewards.registry import weighted
 
     config = run.config()
     if stage == "sft":
@@ -67,7 +67,7 @@ def _train(stage: str, run: Run) -> dict[str, object]:
     else:
         from swift.pipelines import rlhf_main
 
-        rlhf_main(grpo_arguments(config, run, weighted(config)))
+        rlhf_main(grpo_arguments(config, run, weighted(config.rewards)))
     checkpoint = latest(run.checkpoints(stage))
     if checkpoint is None:
         raise RuntimeError(f"{run.checkpoints(stage)}: training ended without a checkpoint")

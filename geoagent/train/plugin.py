@@ -108,11 +108,11 @@ RECORDER = PartsRecorder()
 
 def register_rewards() -> None:
     """Put every weighted reward of the run's configuration into ms-swift's table."""
-    from geoagent.rewards.registry import build
-    from geoagent.train.rewards import make_agent, weighted
+    from geoagent.rewards.registry import build, weighted
+    from geoagent.train.rewards import make_agent
 
     config = RUN.config()
-    names = weighted(config)
+    names = weighted(config.rewards)
     agent = make_agent(config, RUN, STAGE) if "consistency" in names else None
     for name, reward in build(config.rewards, names, agent=agent).items():
         orms[name] = type(name, (RewardAdapter,), {"reward": reward})

@@ -1,4 +1,4 @@
-"""Which rewards a run trains with, and the agent that one of them asks."""
+"""The agent that a reward of this run asks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from geoagent.run import Run
 if TYPE_CHECKING:
     from geoagent.agent.client import AgentClient
     from geoagent.config import Config
-
-
-def weighted(config: Config) -> list[str]:
-    """Names of the rewards whose weight is not 0, in the order of the configuration."""
-    return [name for name, weight in config.rewards.weights.items() if weight > 0]
 
 
 def make_agent(config: Config, run: Run, stage: str) -> AgentClient:

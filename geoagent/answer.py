@@ -1,0 +1,226 @@
+"""A completion → its parts. Whatever a model writes, this gives an answer and never raises.
+
+Forms: GeoAgent's `<think>` JSON with three stages and `<answer>Country; Region; Place</answer>`;
+GRE's coordinates (`Latitude: 40.7, Longitude: -73.9` or `[40.7, -73.9]`, latitude first);
+GeoVista's `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+LEVELS: Final = ("country", "region", "precise")
+_STAGE_KEYS: Final = {
+    "country": ("CountryIdentification",),
+    "region": ("RegionalGuess", "RegionGuess"),  # the paper's figure has the second spelling
+    "precise": ("PreciseLocalization",),
+}
+MAX_CHARACTERS: Final = 200_000
+"""Longer completions are cut: 1024 tokens are never that long, and work must stay bounded."""
+_MAX_REPAIR: Final = 20_000
+_MAX_DEPTH: Final = 40
+
+_NUMBER: Final = r"([-+]?\d{1,3}(?:\.\d{1,20})?)"
+_PAIR: Final = re.compile(rf"\[\s{{0,9}}{_NUMBER}\s{{0,9}},\s{{0,9}}{_NUMBER}\s{{0,9}}\]")
+_LATITUDE: Final = re.compile(rf"latitude\s{{0,9}}[:=]\s{{0,9}}{_NUMBER}(?![\d.])", re.IGNORECASE)
+_LONGITUDE: Final = re.compile(rf"longitude\s{{0,9}}[:=]\s{{0,9}}{_NUMBER}(?![\d.])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the chain of thought; empty texts where the model wrote none."""
+
+    clues: tuple[str, ...] = ()
+    reasoning: str = ""
+    conclusion: str = ""
+    uncertainty: str = ""
+    complete: bool = False
+    """All four keys were there."""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call the model asks for; arguments as they came, unchecked."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a completion says."""
+
+    think: str | None = None
+    stages: Mapping[str, Stage] = field(default_factory=dict)
+    """Stages that were found, by level: country, region, precise."""
+    valid_json: bool = False
+    """The think text is JSON as it stands, without repair."""
+    final_answer: str | None = None
+    answer: str | None = None
+    parts: tuple[str, ...] = ()
+    """The answer split at `;` or `；`, without empty parts."""
+    coordinates: tuple[float, float] | None = None
+    """Latitude and longitude in degrees, if the answer gives them in range."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    well_formed: bool = False
+    """`<think>…</think><answer>…</answer>` and nothing else but white space."""
+
+
+def parse(text: object) -> Completion:
+    """Read a completion; anything, also what is no text, gives a Completion."""
+    if not isinstance(text, str):
+        return Completion()
+    text = text[:MAX_CHARACTERS]
+    think = _between(text, "<think>", "</think>")
+    answer = _between(text, "<answer>", "</answer>")
+    document, valid = _document(think)
+    final = document.get("FinalAnswer")
+    return Completion(
+        think=think,
+        stages=_stages(document),
+        valid_json=valid,
+        final_answer=final.strip() if isinstance(final, str) else None,
+        answer=answer.strip() if answer is not None else None,
+        parts=split_parts(answer or ""),
+        coordinates=parse_coordinates(answer if answer is not None else text),
+        tool_calls=_tool_calls(text),
+        well_formed=_well_formed(text),
+    )
+
+
+def split_parts(answer: str) -> tuple[str, ...]:
+    """Parts of an address answer, from coarse to fine."""
+    pieces = answer.replace("；", ";").split(";")
+    return tuple(piece.strip() for piece in pieces if piece.strip())
+
+
+def parse_coordinates(text: str) -> tuple[float, float] | None:
+    """Latitude and longitude in one of the two accepted forms, None if absent or out of range.
+
+    The released GRE code then reads the pair as longitude, latitude; that is a bug we don't have.
+    """
+    latitude, longitude = _LATITUDE.search(text), _LONGITUDE.search(text)
+    if latitude and longitude:
+        values = float(latitude.group(1)), float(longitude.group(1))
+    elif pair := _PAIR.search(text):
+        values = float(pair.group(1)), float(pair.group(2))
+    else:
+        return None
+    if not all(map(math.isfinite, values)) or abs(values[0]) > 90 or abs(values[1]) > 180:
+        return None
+    return values
+
+
+def _between(text: str, opening: str, closing: str) -> str | None:
+    """Text of the first tag pair; None unless both are there."""
+    start = text.find(opening)
+    if start < 0:
+        return None
+    end = text.find(closing, start + len(opening))
+    return text[start + len(opening) : end] if end >= 0 else None
+
+
+def _well_formed(text: str) -> bool:
+    stripped = text.strip()
+    if not (stripped.startswith("<think>") and stripped.endswith("</answer>")):
+        return False
+    tags = ("<think>", "</think>", "<answer>", "</answer>")
+    if any(stripped.count(tag) != 1 for tag in tags):
+        return False
+    middle = stripped[stripped.find("</think>") + len("</think>") : stripped.find("<answer>")]
+    return stripped.find("</think>") < stripped.find("<answer>") and not middle.strip()
+
+
+def _document(think: str | None) -> tuple[dict[str, Any], bool]:
+    """The think JSON as a dict, and whether it was valid; {} if there is nothing to be read."""
+    if think is None:
+        return {}, False
+    text = think.strip()
+    if text.startswith("```"):
+        text = text.strip("`").removeprefix("json").strip()
+    if _depth(text) > _MAX_DEPTH:
+        return {}, False
+    try:
+        value = json.loads(text)
+        return (value, True) if isinstance(value, dict) else ({}, False)
+    except (ValueError, RecursionError):
+        return _repaired(text), False
+
+
+def _repaired(text: str) -> dict[str, Any]:
+    """What can be saved of cut or slightly wrong JSON."""
+    start = text.find("{")
+    if start < 0 or len(text) > _MAX_REPAIR:
+        return {}
+    from json_repair import repair_json
+
+    try:
+        value = repair_json(text[start:], return_objects=True)
+    except Exception:  # a repairer of arbitrary text; whatever it trips over, we have no document
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _depth(text: str) -> int:
+    """Deepest nesting of brackets, counted without parsing."""
+    depth = deepest = 0
+    for character in text:
+        if character in "{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "}]":
+            depth -= 1
+    return deepest
+
+
+def _stages(document: Mapping[str, Any]) -> dict[str, Stage]:
+    chain = document.get("ChainOfThought")
+    if not isinstance(chain, dict):
+        return {}
+    found: dict[str, Stage] = {}
+    for level, keys in _STAGE_KEYS.items():
+        for key in keys:
+            if isinstance(chain.get(key), dict):
+                found[level] = _stage(chain[key])
+                break
+    return found
+
+
+def _stage(values: Mapping[str, Any]) -> Stage:
+    clues = values.get("Clues")
+    listed = clues if isinstance(clues, list) else [clues]
+    return Stage(
+        clues=tuple(str(clue) for clue in listed if isinstance(clue, str | int | float)),
+        reasoning=_string(values.get("Reasoning")),
+        conclusion=_string(values.get("Conclusion")),
+        uncertainty=_string(values.get("Uncertainty")),
+        complete=all(key in values for key in ("Clues", "Reasoning", "Conclusion", "Uncertainty")),
+    )
+
+
+def _string(value: object) -> str:
+    return str(value).strip() if isinstance(value, str | int | float) else ""
+
+
+def _tool_calls(text: str) -> tuple[ToolCall, ...]:
+    """Calls in the order they stand; malformed ones are left out."""
+    calls: list[ToolCall] = []
+    for piece in text.split("<tool_call>")[1:]:
+        body, closed, _ = piece.partition("</tool_call>")
+        if not closed or _depth(body) > _MAX_DEPTH:
+            continue
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(value, dict):
+            continue
+        name, arguments = value.get("name"), value.get("arguments")
+        if isinstance(name, str) and isinstance(arguments, dict):
+            calls.append(ToolCall(name, arguments))
+    return tuple(calls)

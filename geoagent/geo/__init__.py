@@ -1,0 +1,1 @@
+"""Geography without a network: distances, a gazetteer, a geocoder, comparison of names."""
