@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def make_agent(config: Config, run: Run, stage: str) -> AgentClient:
     """The client of this process; its counts are written to the run when the process ends."""
-    from geoagent.agent.client import AgentClient
+    from geoagent.agent.client import make_client
 
     def waiting(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
-    client = AgentClient(config.agent, run.agent, on_wait=waiting)
+    client = make_client(config.agent, run.agent, on_wait=waiting)
     rank = os.environ.get("RANK", "0")
     atexit.register(client.write_stats, run.agent / f"stats-{stage}-rank-{rank}.json")
     return client

@@ -1,0 +1,272 @@
+"""Asks the agent: everything at once, each distinct question once, and never makes up an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from geoagent.agent.endpoint import Endpoint, read_endpoints
+from geoagent.agent.prompt import Question, messages, read_reply, schema
+from geoagent.config import AgentConfig
+from geoagent.errors import OutageError, UsageError
+from geoagent.files import write_json
+
+if TYPE_CHECKING:
+    import httpx
+
+_MESSAGE_EVERY_S: Final = 30.0
+_MAX_PAUSE_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The agent's conclusion; or `failed`, if it replied but not usably after all retries."""
+
+    conclusion: str | None
+    failed: bool = False
+    reason: str | None = None
+
+
+@dataclass
+class AgentStats:
+    """Counts since the client was made."""
+
+    asked: int = 0
+    """Questions put to the client."""
+    distinct: int = 0
+    """Questions that had to be sent; the others were asked before."""
+    answered: int = 0
+    invalid: int = 0
+    """Distinct questions without a usable reply after all retries."""
+    retried: int = 0
+    """Requests that were sent again, for whatever reason."""
+    seconds: float = 0.0
+    """Time spent in `ask`."""
+
+
+class _Unavailable(Exception):
+    """This endpoint did not answer; another one, or the same later, may."""
+
+
+class _Rejected(Exception):
+    """The endpoint answered, but with something that is not usable."""
+
+
+class AgentClient:
+    """Client of all replicas of an agent, for one process; `ask` may be called from any thread.
+
+    `folder` holds the endpoint files; `endpoints` names servers directly instead. `on_wait` gets
+    a message now and then while no agent answers.
+    """
+
+    def __init__(
+        self,
+        settings: AgentConfig,
+        folder: Path | None = None,
+        *,
+        endpoints: Sequence[Endpoint] | None = None,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.stats = AgentStats()
+        self._fixed = endpoints
+        self._on_wait = on_wait or (lambda message: None)
+        self._cache: dict[Question, Judgement] = {}
+        self._lock = threading.Lock()
+        self._load: dict[str, int] = {}
+        self._resting: dict[str, float] = {}
+        self._alive = 0.0
+        self._told = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._http: httpx.AsyncClient | None = None
+
+    def ask(self, questions: Sequence[Question]) -> list[Judgement]:
+        """Judgements in the order of the questions.
+
+        Raises OutageError if no agent answers for `patience_s`; nothing is judged then.
+        """
+        with self._lock:
+            started = time.monotonic()
+            new = [q for q in dict.fromkeys(questions) if q not in self._cache]
+            fresh: dict[Question, Judgement] = {}
+            if new:
+                judged = self._run(self._ask_all(new))
+                fresh = dict(zip(new, judged, strict=True))
+                self._cache.update((q, j) for q, j in fresh.items() if not j.failed)
+            self.stats.asked += len(questions)
+            self.stats.distinct += len(new)
+            self.stats.invalid += sum(judgement.failed for judgement in fresh.values())
+            self.stats.answered += sum(not judgement.failed for judgement in fresh.values())
+            self.stats.seconds += time.monotonic() - started
+            return [fresh.get(question) or self._cache[question] for question in questions]
+
+    def write_stats(self, path: Path) -> None:
+        """Write the counts as JSON, if anything was asked."""
+        if self.stats.asked:
+            write_json(path, asdict(self.stats))
+
+    def close(self) -> None:
+        """Close connections and the background thread."""
+        if self._loop is not None:
+            if self._http is not None:
+                self._run(self._http.aclose())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = self._http = None
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run in a loop of our own thread: trainers may have a loop running in theirs."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, daemon=True, name="agent").start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _ask_all(self, questions: Sequence[Question]) -> list[Judgement]:
+        import httpx
+
+        if self._http is None:
+            limits = httpx.Limits(max_connections=self.settings.concurrency)
+            timeout = httpx.Timeout(self.settings.request_timeout_s, pool=None)
+            self._http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
+        self._alive = time.monotonic()
+        gate = asyncio.Semaphore(self.settings.concurrency)
+
+        async def one(question: Question) -> Judgement:
+            async with gate:
+                return await self._judge(question)
+
+        tasks = [asyncio.create_task(one(question)) for question in questions]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _judge(self, question: Question) -> Judgement:
+        """One question until there is a usable reply, the retries are used up, or all is dark."""
+        reason = ""
+        attempt = 0
+        pause = 0.2
+        while attempt <= self.settings.retries:
+            try:
+                endpoint = self._choose()
+                content = await self._send(endpoint, question, attempt)
+            except _Unavailable as error:
+                self._check_patience(str(error))
+                self.stats.retried += 1
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _MAX_PAUSE_S)
+                continue
+            except _Rejected as error:
+                reason = str(error)
+                attempt += 1
+                continue
+            try:
+                return Judgement(read_reply(question, content))
+            except ValueError as error:
+                reason = str(error)
+                attempt += 1
+                self.stats.retried += 1
+        return Judgement(None, failed=True, reason=reason)
+
+    def _choose(self) -> Endpoint:
+        """The endpoint with the fewest questions under way, leaving out those that just failed."""
+        endpoints = self._endpoints()
+        if not endpoints:
+            raise _Unavailable("no agent has announced itself")
+        now = time.monotonic()
+        awake = [e for e in endpoints if self._resting.get(e.url, 0.0) <= now]
+        return min(awake or endpoints, key=lambda e: self._load.get(e.url, 0))
+
+    def _endpoints(self) -> Sequence[Endpoint]:
+        if self._fixed is not None:
+            return self._fixed
+        return read_endpoints(self.folder) if self.folder is not None else []
+
+    async def _send(self, endpoint: Endpoint, question: Question, attempt: int) -> str:
+        import httpx
+
+        assert self._http is not None
+        self._load[endpoint.url] = self._load.get(endpoint.url, 0) + 1
+        try:
+            response = await self._http.post(
+                f"{endpoint.url}/chat/completions",
+                json=self._body(endpoint, question, attempt),
+                headers={"Authorization": f"Bearer {endpoint.token}"},
+            )
+        except httpx.HTTPError as error:
+            self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
+            raise _Unavailable(f"{endpoint.url}: {type(error).__name__}") from None
+        finally:
+            self._load[endpoint.url] -= 1
+        return self._content(endpoint, response)
+
+    def _body(self, endpoint: Endpoint, question: Question, attempt: int) -> dict[str, Any]:
+        form = {"name": "conclusion", "strict": True, "schema": schema(question)}
+        return {
+            "model": endpoint.model,
+            "messages": messages(question),
+            "max_tokens": self.settings.max_tokens,
+            "temperature": self.settings.temperature,
+            "seed": attempt,
+            "response_format": {"type": "json_schema", "json_schema": form},
+        }
+
+    def _content(self, endpoint: Endpoint, response: httpx.Response) -> str:
+        status = response.status_code
+        if status in (401, 403):
+            self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
+            raise _Unavailable(f"{endpoint.url}: refuses the token ({status})")
+        if status >= 500 or status in (404, 408, 429):
+            self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
+            raise _Unavailable(f"{endpoint.url}: HTTP {status}")
+        self._alive = time.monotonic()
+        if status != 200:
+            raise _Rejected(f"HTTP {status}")
+        try:
+            return str(response.json()["choices"][0]["message"]["content"])
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise _Rejected("reply is not a chat completion") from None
+
+    def _check_patience(self, reason: str) -> None:
+        """Tell that we wait; give up once nothing has answered for `patience_s`."""
+        now = time.monotonic()
+        silent = now - self._alive
+        if silent >= self.settings.patience_s:
+            logs = f"; see {self.folder / 'logs'}" if self.folder else ""
+            raise OutageError(
+                f"the consistency agent has not answered for {silent:.0f} s ({reason}){logs}. "
+                "Stopped; nothing was scored. Submit again with --resume once it is back"
+            )
+        if now - self._told >= _MESSAGE_EVERY_S:
+            self._told = now
+            self._on_wait(f"waiting for the consistency agent for {silent:.0f} s ({reason})")
+
+
+def external_endpoint(settings: AgentConfig) -> Endpoint:
+    """The server that the configuration names; its token comes from the environment."""
+    import os
+
+    token = os.environ.get(settings.token_variable, "")
+    if not token:
+        raise UsageError(
+            f"agent.backend=external: the environment variable {settings.token_variable} "
+            "(agent.token_variable) is empty; put the server's token there"
+        )
+    return Endpoint(url=(settings.url or "").rstrip("/"), model=settings.model, token=token)
+
+
+def make_client(
+    settings: AgentConfig, folder: Path, on_wait: Callable[[str], None] | None = None
+) -> AgentClient:
+    """The client of a run: of its own agent, or of the external one that it names."""
+    if settings.backend == "external":
+        return AgentClient(
+            settings, folder, endpoints=[external_endpoint(settings)], on_wait=on_wait
+        )
+    return AgentClient(settings, folder, on_wait=on_wait)

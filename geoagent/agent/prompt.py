@@ -1,0 +1,94 @@
+"""What the agent is asked: one stage's reasoning, without the stage's own conclusion.
+
+The instructions and the example come first and never change, so servers that keep the state of a
+common prefix read them once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+MAX_REASONING: Final = 1200
+"""Characters of reasoning that are sent; longer texts are cut in the middle."""
+MAX_CONCLUSION: Final = 80
+
+_NOUN: Final = {"country": "country", "region": "state or region", "precise": "city or place"}
+_SYSTEM: Final = (
+    "You read a reasoning about where a photo was taken and name the one place that it argues "
+    'for. Reply with JSON: {"id": ..., "Conclusion": ...}. Copy the place from the reasoning.'
+)
+_EXAMPLES: Final = (
+    (
+        "id: a1\nReasoning: The signs are in Spanish and the plates are long and white, as in "
+        "Peru or Bolivia. The houses fit Peru better.\nWhich country?",
+        '{"id": "a1", "Conclusion": "Peru"}',
+    ),
+    (
+        "id: b2\ncountry: Peru\nReasoning: The road climbs between high snowy mountains and the "
+        "text names the region of Ancash.\nWhich state or region?",
+        '{"id": "b2", "Conclusion": "Ancash"}',
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One stage of one completion. `earlier`: the model's conclusions of the stages before, as
+    (stage, conclusion). Equal questions have equal answers, so each is asked once."""
+
+    stage: str
+    reasoning: str
+    earlier: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Short and made from the content, so that it does not tell equal questions apart."""
+        text = json.dumps([self.stage, self.reasoning, self.earlier])
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:4]
+
+
+def messages(question: Question) -> list[dict[str, str]]:
+    """The chat that asks a question."""
+    chat = [{"role": "system", "content": _SYSTEM}]
+    for asked, answered in _EXAMPLES:
+        chat += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    lines = [f"id: {question.id}"]
+    lines += [f"{stage}: {_clip(text, MAX_CONCLUSION)}" for stage, text in question.earlier]
+    lines += [f"Reasoning: {_clip(question.reasoning, MAX_REASONING)}"]
+    lines += [f"Which {_NOUN[question.stage]}?"]
+    return [*chat, {"role": "user", "content": "\n".join(lines)}]
+
+
+def schema(question: Question) -> dict[str, Any]:
+    """JSON schema of the reply; servers that can, enforce it while they write."""
+    return {
+        "type": "object",
+        "properties": {
+            "id": {"const": question.id},
+            "Conclusion": {"type": "string", "minLength": 1, "maxLength": MAX_CONCLUSION},
+        },
+        "required": ["id", "Conclusion"],
+        "additionalProperties": False,
+    }
+
+
+def read_reply(question: Question, content: str) -> str:
+    """The conclusion in a reply; ValueError says why it is not usable."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("reply is not JSON") from error
+    if not isinstance(value, dict) or value.get("id") != question.id:
+        raise ValueError("reply does not repeat the id")
+    conclusion = value.get("Conclusion")
+    if not isinstance(conclusion, str) or not conclusion.strip():
+        raise ValueError("reply has no Conclusion")
+    return conclusion.strip()
+
+
+def _clip(text: str, limit: int) -> str:
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 2 :]}"

@@ -1,0 +1,249 @@
+"""Serves the consistency agent: `python -m geoagent.agent.server --run DIR --replica K`.
+
+The embedded backend is llama.cpp inside this process (xllamacpp) with a small model that comes in
+a wheel; `vllm` starts `vllm serve`. Both speak OpenAI's API and ask for a bearer token. A replica
+announces itself only after it has answered a real question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import importlib.util
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from geoagent.agent.client import AgentClient
+from geoagent.agent.endpoint import RENEW_S, Endpoint, endpoint_file
+from geoagent.agent.prompt import Question
+from geoagent.config import AgentConfig
+from geoagent.errors import OutageError, UsageError
+from geoagent.progress import Progress
+from geoagent.run import Run
+
+_HEALTH = Question("country", "The flag by the street is the flag of Norway, so this is Norway.")
+
+
+@dataclass(frozen=True)
+class _Server:
+    """A started server, and how to see whether it still runs and to stop it."""
+
+    url: str
+    model: str
+    running: Callable[[], bool]
+    stop: Callable[[], None]
+
+
+def serve(
+    settings: AgentConfig,
+    folder: Path,
+    replica: int = 0,
+    stop: threading.Event | None = None,
+    on_ready: Callable[[Endpoint], None] | None = None,
+) -> None:
+    """Serve until `stop` is set. OutageError if the server does not come up or goes down."""
+    stop = stop or threading.Event()
+    token = secrets.token_urlsafe(32)
+    progress = Progress(folder / "progress.json", unit="renewal")
+    progress.update(0, "loading the model")
+    log = folder / "logs" / f"replica-{replica}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    server = _start(settings, token, log)
+    path = endpoint_file(folder, replica)
+    try:
+        endpoint = Endpoint(
+            url=server.url,
+            model=server.model,
+            token=token,
+            revision=_revision(settings),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started=time.time(),
+        )
+        _wait_for_answer(settings, endpoint, server, stop)
+        if on_ready is not None and not stop.is_set():
+            on_ready(endpoint)
+        renewals = 0
+        while not stop.is_set():
+            if not server.running():
+                raise OutageError(f"the agent's server has stopped by itself; see {log}")
+            endpoint.write(path)
+            progress.update(renewals, "answers")
+            renewals += 1
+            stop.wait(RENEW_S)
+    finally:
+        path.unlink(missing_ok=True)
+        server.stop()
+
+
+def _wait_for_answer(
+    settings: AgentConfig, endpoint: Endpoint, server: _Server, stop: threading.Event
+) -> None:
+    """Return once the server has answered a question in the form that training needs."""
+    once = replace(settings, patience_s=2.0, request_timeout_s=settings.start_timeout_s)
+    client = AgentClient(once, endpoints=[endpoint])
+    deadline = time.monotonic() + settings.start_timeout_s
+    reason = "no answer"
+    try:
+        while time.monotonic() < deadline and not stop.is_set():
+            if not server.running():
+                raise OutageError("the agent's server ended while it was starting; see its log")
+            try:
+                judgement = client.ask([_HEALTH])[0]
+            except OutageError as error:
+                reason = str(error)
+                continue
+            if not judgement.failed:
+                return
+            reason = judgement.reason or "unusable reply"
+        if not stop.is_set():
+            raise OutageError(
+                f"the agent did not answer a question within {settings.start_timeout_s:.0f} s "
+                f"({reason})"
+            )
+    finally:
+        client.close()
+
+
+def _start(settings: AgentConfig, token: str, log: Path) -> _Server:
+    if settings.backend == "llama_cpp":
+        return _start_llama_cpp(settings, token, log)
+    if settings.backend == "vllm":
+        return _start_vllm(settings, token, log)
+    raise UsageError("agent.backend=external: that agent is not ours to serve")
+
+
+def _start_llama_cpp(settings: AgentConfig, token: str, log: Path) -> _Server:
+    path = model_file(settings.model)
+    with _output_to(log):
+        import xllamacpp
+
+        threads = settings.threads or len(os.sched_getaffinity(0))
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(path)
+        parameters.hostnames = ["127.0.0.1"]
+        parameters.port = 0
+        parameters.api_keys = [token]
+        parameters.n_parallel = settings.slots
+        parameters.n_ctx = settings.context * settings.slots
+        parameters.cpuparams.n_threads = threads
+        parameters.cpuparams_batch.n_threads = threads
+        parameters.n_gpu_layers = 0
+        parameters.ui = False
+        try:
+            server: Any = xllamacpp.Server(parameters)
+        except RuntimeError as error:
+            raise UsageError(f"agent.model: {path}: llama.cpp cannot load it ({error})") from error
+    return _Server(
+        url=f"{server.listening_address.rstrip('/')}/v1",
+        model=path.stem,
+        running=lambda: server is not None,
+        stop=lambda: None,  # it ends with the process; its destructor may wait for open requests
+    )
+
+
+def _start_vllm(settings: AgentConfig, token: str, log: Path) -> _Server:
+    """vLLM as a child process. The token goes through the environment, not the command line."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["vllm", "serve", settings.model, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--max-num-seqs", str(settings.slots), "--max-model-len", str(settings.context)]
+    try:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "VLLM_API_KEY": token},
+            )
+    except FileNotFoundError as error:
+        raise UsageError("agent.backend=vllm: the command vllm is not installed here") from error
+
+    def stop() -> None:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    return _Server(
+        f"http://127.0.0.1:{port}/v1", settings.model, lambda: process.poll() is None, stop
+    )
+
+
+def model_file(model: str) -> Path:
+    """The GGUF file of `agent.model`: a path, or `package:NAME` for one inside a wheel."""
+    if not model.startswith("package:"):
+        path = Path(model)
+        if not path.is_file():
+            raise UsageError(f"agent.model: {model}: no such file")
+        return path
+    package = model.partition(":")[2]
+    spec = importlib.util.find_spec(package)
+    files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
+    if not files:
+        raise UsageError(f"agent.model: {model}: no such package, or no GGUF file in it; make setup")
+    return files[0]
+
+
+def _revision(settings: AgentConfig) -> str:
+    """First 16 digits of the SHA-256 of the model file; empty for hub names."""
+    if settings.backend != "llama_cpp":
+        return ""
+    with model_file(settings.model).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """llama.cpp writes to the process's own output from C++: it goes to the log, and ours with
+    it while the model loads. Left so afterwards: the server keeps writing."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1)
+    yield
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m geoagent.agent.server", description=__doc__)
+    parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
+    parser.add_argument("--replica", type=int, default=0, metavar="K", help="number of this one")
+    options = parser.parse_args(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        run = Run.open(options.run)
+        serve(run.config().agent, run.agent, options.replica, stop)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OutageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 75
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)  # see _Server.stop of the embedded backend
