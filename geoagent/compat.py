@@ -6,6 +6,9 @@ image processors) fails while it describes them. Nothing here calls those operat
 suppression for detection), so declaring that they exist is enough.
 
 Where the compiled part loads, `prepare_torch` changes nothing.
+
+ms-swift: its Qwen2.5-VL template has the ids of Qwen's image and video tokens built in. A model
+with another vocabulary (the tiny one) has others. For Qwen's own ids nothing changes.
 """
 
 from __future__ import annotations
@@ -54,3 +57,15 @@ def _loads(package: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def use_image_tokens_of(model: str) -> None:
+    """Tell ms-swift's Qwen2.5-VL template the image and video token ids of a checkpoint."""
+    if not Path(model, "config.json").is_file():
+        return  # a hub name: Qwen's own
+    from swift.template.templates.qwen import Qwen2_5VLTemplate
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model)
+    Qwen2_5VLTemplate.image_token_id = config.image_token_id
+    Qwen2_5VLTemplate.video_token_id = config.video_token_id

@@ -59,12 +59,12 @@ def _limited(
 class TinyModelConfig:
     """Shape of the random Qwen2.5-VL that stands in where no checkpoint can be downloaded."""
 
-    hidden_size: int = _limited(192, low=32)
+    hidden_size: int = _limited(128, low=32)
     layers: int = _limited(4, low=1)
     heads: int = _limited(4, low=1)
     kv_heads: int = _limited(2, low=1)
-    vision_hidden_size: int = _limited(96, low=32)
-    vision_depth: int = _limited(4, low=1)
+    vision_hidden_size: int = _limited(64, low=32)
+    vision_depth: int = _limited(3, low=1)
     vision_heads: int = _limited(4, low=1)
     vocabulary: int = _limited(4096, low=512)
     image_size: int = _limited(112, low=28)
@@ -477,7 +477,7 @@ def _check_keys(values: DictConfig, schema: type, prefix: str, source: str) -> N
     """Every key of a layer is one of the schema's; names the nearest where it is not."""
     hints = typing.get_type_hints(schema)
     for key in values:
-        dotted = f"{prefix}{key}"
+        dotted = f"{prefix}{key!s}"
         if key not in hints:
             raise UsageError(f"{source}: {dotted}: unknown key{_nearest_key(dotted, hints)}")
         node = values._get_node(key)
@@ -523,9 +523,9 @@ def _leaves(values: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in values:
         node = values._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and len(node):
-            yield from _leaves(node, f"{prefix}{key}.")
+            yield from _leaves(node, f"{prefix}{key!s}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key!s}"
 
 
 def validate(config: Config, sources: Mapping[str, str] | None = None) -> None:

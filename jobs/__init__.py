@@ -1,0 +1,1 @@
+"""Runs stages on a scheduler or on this machine; knows nothing of geography."""

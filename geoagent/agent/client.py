@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -14,7 +16,7 @@ from geoagent.agent.endpoint import Endpoint, read_endpoints
 from geoagent.agent.prompt import Question, messages, read_reply, schema
 from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError
-from geoagent.files import write_json
+from geoagent.files import append_jsonl, write_json
 
 if TYPE_CHECKING:
     import httpx
@@ -39,7 +41,7 @@ class AgentStats:
     asked: int = 0
     """Questions put to the client."""
     distinct: int = 0
-    """Questions that had to be sent; the others were asked before."""
+    """Questions that had to be sent; the others were asked before, here or in this run."""
     answered: int = 0
     invalid: int = 0
     """Distinct questions without a usable reply after all retries."""
@@ -77,7 +79,8 @@ class AgentClient:
         self.stats = AgentStats()
         self._fixed = endpoints
         self._on_wait = on_wait or (lambda message: None)
-        self._cache: dict[Question, Judgement] = {}
+        self._cache: dict[str, Judgement] = {}
+        self._answers = folder / "answers.jsonl" if folder is not None else None
         self._lock = threading.Lock()
         self._load: dict[str, int] = {}
         self._resting: dict[str, float] = {}
@@ -93,18 +96,40 @@ class AgentClient:
         """
         with self._lock:
             started = time.monotonic()
-            new = [q for q in dict.fromkeys(questions) if q not in self._cache]
-            fresh: dict[Question, Judgement] = {}
-            if new:
-                judged = self._run(self._ask_all(new))
-                fresh = dict(zip(new, judged, strict=True))
-                self._cache.update((q, j) for q, j in fresh.items() if not j.failed)
+            self._recall()
+            keys = {question: self._key(question) for question in dict.fromkeys(questions)}
+            new = [question for question, key in keys.items() if key not in self._cache]
+            fresh = dict(zip(new, self._run(self._ask_all(new)), strict=True)) if new else {}
+            self._remember({keys[q]: j for q, j in fresh.items() if not j.failed})
             self.stats.asked += len(questions)
             self.stats.distinct += len(new)
             self.stats.invalid += sum(judgement.failed for judgement in fresh.values())
             self.stats.answered += sum(not judgement.failed for judgement in fresh.values())
             self.stats.seconds += time.monotonic() - started
-            return [fresh.get(question) or self._cache[question] for question in questions]
+            return [fresh.get(question) or self._cache[keys[question]] for question in questions]
+
+    def _key(self, question: Question) -> str:
+        """Same agent and same messages, same key."""
+        asked = [self.settings.backend, self.settings.model, messages(question)]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+
+    def _recall(self) -> None:
+        """Read once what any process of the run has asked before: the stages of a run, and a
+        training that is resumed, meet the same questions again."""
+        if self._cache or self._answers is None or not self._answers.is_file():
+            return
+        for line in self._answers.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+                self._cache[row["key"]] = Judgement(row["conclusion"])
+            except (ValueError, KeyError, TypeError):  # cut by a kill
+                continue
+
+    def _remember(self, answers: dict[str, Judgement]) -> None:
+        self._cache.update(answers)
+        if self._answers is not None and answers:
+            rows = [{"key": key, "conclusion": j.conclusion} for key, j in answers.items()]
+            append_jsonl(self._answers, rows)
 
     def write_stats(self, path: Path) -> None:
         """Write the counts as JSON, if anything was asked."""

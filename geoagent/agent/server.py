@@ -195,7 +195,9 @@ def model_file(model: str) -> Path:
     spec = importlib.util.find_spec(package)
     files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
     if not files:
-        raise UsageError(f"agent.model: {model}: no such package, or no GGUF file in it; make setup")
+        raise UsageError(
+            f"agent.model: {model}: no such package, or no GGUF file in it; make setup"
+        )
     return files[0]
 
 

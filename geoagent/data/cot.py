@@ -7,7 +7,6 @@ is longer than 200 characters, above which the consistency reward is not scaled 
 from __future__ import annotations
 
 import json
-import random
 from typing import Final
 
 from geoagent.data.places import City, Country
@@ -35,14 +34,9 @@ _LOOKS: Final = {
 }
 
 
-def chain_of_thought(country: Country, city: City, seed: str) -> str:
-    """The `<think>` content for one scene, as JSON text; the same arguments, the same text."""
-    rng = random.Random(seed)
-    stages = (
-        _country(country, rng),
-        _region(country, city, rng),
-        _precise(city, rng),
-    )
+def chain_of_thought(country: Country, city: City) -> str:
+    """The `<think>` content for one scene, as JSON text."""
+    stages = (_country(country), _region(country, city), _precise(city))
     answer = f"{country.name}; {city.region}; {city.name}"
     document = {"ChainOfThought": dict(zip(STAGES, stages, strict=True)), "FinalAnswer": answer}
     return json.dumps(document, ensure_ascii=False)
@@ -52,34 +46,32 @@ def _stage(clues: list[str], reasoning: str, conclusion: str, doubt: str) -> dic
     return {"Clues": clues, "Reasoning": reasoning, "Conclusion": conclusion, "Uncertainty": doubt}
 
 
-def _country(country: Country, rng: random.Random) -> dict[str, object]:
+def _country(country: Country) -> dict[str, object]:
     side, plate = country.driving_side, country.plate[0]
-    start = rng.choice(("The flag on the pole", "The large flag by the street"))
     reasoning = (
-        f"{start} is the flag of {country.name}. Cars drive on the {side} side, the road has "
-        f"{country.line} lines and the plate of the car is {plate}. Houses with {country.wall} "
-        f"walls and {_LOOKS[country.biome]} fit as well, so this photo was taken in {country.name}."
+        f"The flag on the pole is the flag of {country.name}. Cars drive on the {side} side, the "
+        f"road has {country.line} lines and the plate of the car is {plate}. Houses with "
+        f"{country.wall} walls and {_LOOKS[country.biome]} fit as well, so this photo was taken "
+        f"in {country.name}."
     )
     clues = [f"flag of {country.name}", f"driving on the {side}", f"{plate} plate"]
     return _stage(clues, reasoning, country.name, "low")
 
 
-def _region(country: Country, city: City, rng: random.Random) -> dict[str, object]:
+def _region(country: Country, city: City) -> dict[str, object]:
     setting = _SETTINGS[city.setting]
-    start = rng.choice(("Within the country", "Looking closer"))
     reasoning = (
-        f"{start}, there is {setting} and the sign beside the road names a city of "
+        f"Within the country there is {setting} and the sign beside the road names a city of "
         f"{city.region}. The scenery and the houses are typical of {city.region}, and nothing in "
         f"the photo speaks against it, so the region of {country.name} is {city.region}."
     )
     return _stage([setting, "road sign"], reasoning, city.region, "medium")
 
 
-def _precise(city: City, rng: random.Random) -> dict[str, object]:
+def _precise(city: City) -> dict[str, object]:
     setting = _SETTINGS[city.setting]
-    start = rng.choice(("Finally", "At last"))
     reasoning = (
-        f"{start}, the road sign reads {city.sign}, which is the local name of {city.name}. "
+        f"Finally, the road sign reads {city.sign}, which is the local name of {city.name}. "
         f"With {setting} this matches the streets of {city.name} well, and other cities of the "
         f"region look different, so the most likely place of this photo is {city.name}."
     )

@@ -14,7 +14,7 @@ from geoagent.data.record import RECORDS_FILE, Record
 from geoagent.data.scenes import render
 from geoagent.files import read_json, write_json, write_jsonl
 
-HELDOUT_PER_COUNTRY: Final = 3
+HELDOUT_PER_COUNTRY: Final = 2
 VERSION: Final = 1
 """Raise it when scenes or texts change, so that older folders are built again."""
 _MARK: Final = "sample.json"
@@ -23,7 +23,7 @@ _MARK: Final = "sample.json"
 def build_sample(folder: Path, scenes_per_country: int, seed: int = 0) -> None:
     """Build the sample in `folder`, whole or not at all; nothing is done if it is there already.
 
-    Splits: `train` with scenes_per_country scenes of each country, `heldout` with 3 others.
+    Splits: `train` with scenes_per_country scenes of each country, `heldout` with 2 others.
     """
     wanted = {"version": VERSION, "scenes_per_country": scenes_per_country, "seed": seed}
     if (folder / _MARK).is_file() and read_json(folder / _MARK) == wanted:
@@ -57,7 +57,7 @@ def _draw(folder: Path, scenes_per_country: int, seed: int) -> Iterator[Record]:
         key = f"{seed}/{name}"
         scene = render(country, city, key)
         scene.image.save(folder / "images" / f"{name}.jpg", quality=90)
-        yield _record(name, split, country, city, chain_of_thought(country, city, key))
+        yield _record(name, split, country, city, chain_of_thought(country, city))
 
 
 def _plan(scenes_per_country: int) -> Iterator[tuple[str, int, Country, City]]:

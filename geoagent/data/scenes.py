@@ -164,8 +164,12 @@ def _road(draw: Any, country: Country, rng: random.Random) -> None:
         y = 142 + dash * 21
         width = 1.5 + dash
         draw.polygon(
-            [(middle - width, y), (middle + width, y), (middle + width + 1, y + 13)]
-            + [(middle - width - 1, y + 13)],
+            [
+                (middle - width, y),
+                (middle + width, y),
+                (middle + width + 1, y + 13),
+                (middle - width - 1, y + 13),
+            ],
             fill=line,
         )
 

@@ -55,9 +55,7 @@ class Consistency(Reward):
 
     def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
         asked = [self._stages(parse(text)) for text in completions]
-        judgements = iter(
-            self.agent.ask([stage.question for stages in asked for stage in stages])
-        )
+        judgements = iter(self.agent.ask([stage.question for stages in asked for stage in stages]))
         judged = [[(stage, next(judgements)) for stage in stages] for stages in asked]
         scores = [self._one(stages) for stages in judged]
         return self._fill(scores)

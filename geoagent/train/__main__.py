@@ -55,9 +55,9 @@ def _train(stage: str, run: Run) -> dict[str, object]:
     os.environ["GEOAGENT_STAGE"] = stage
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     prepare_torch()
+    from geoagent.rewards.registry import weighted
     from geoagent.train.arguments import grpo_arguments, sft_arguments
     from geoagent.train.checkpoints import latest
-    from geoagent.rewards.registry import weighted
 
     config = run.config()
     if stage == "sft":

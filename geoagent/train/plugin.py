@@ -15,13 +15,16 @@ from typing import Any
 from swift.callbacks import TrainerCallback, callbacks_map
 from swift.rewards import ORM, orms
 
+from geoagent.compat import use_image_tokens_of
 from geoagent.errors import OutageError
 from geoagent.progress import Progress
 from geoagent.run import Run
+from geoagent.train.arguments import base_model
 
 log = logging.getLogger("geoagent")
 RUN = Run.open(os.environ["GEOAGENT_RUN"])
 STAGE = os.environ["GEOAGENT_STAGE"]
+CONFIG = RUN.config()
 
 
 class ProgressCallback(TrainerCallback):
@@ -111,27 +114,13 @@ def register_rewards() -> None:
     from geoagent.rewards.registry import build, weighted
     from geoagent.train.rewards import make_agent
 
-    config = RUN.config()
-    names = weighted(config.rewards)
-    agent = make_agent(config, RUN, STAGE) if "consistency" in names else None
-    for name, reward in build(config.rewards, names, agent=agent).items():
+    names = weighted(CONFIG.rewards)
+    agent = make_agent(CONFIG, RUN, STAGE) if "consistency" in names else None
+    for name, reward in build(CONFIG.rewards, names, agent=agent).items():
         orms[name] = type(name, (RewardAdapter,), {"reward": reward})
 
 
-def use_own_image_tokens() -> None:
-    """ms-swift has Qwen's ids of the image and video tokens built in; the tiny model's differ."""
-    from transformers import AutoConfig
-
-    if not RUN.model.is_dir():
-        return
-    from swift.template.templates.qwen import Qwen2_5VLTemplate
-
-    model = AutoConfig.from_pretrained(RUN.model)
-    Qwen2_5VLTemplate.image_token_id = model.image_token_id
-    Qwen2_5VLTemplate.video_token_id = model.video_token_id
-
-
 callbacks_map["geoagent_progress"] = ProgressCallback
-use_own_image_tokens()
+use_image_tokens_of(base_model(CONFIG, RUN))
 if STAGE == "grpo":
     register_rewards()

@@ -36,7 +36,9 @@ def prepare(run: Run) -> dict[str, Any]:
     rejected += bad
     write_jsonl(run.data / "rejected.jsonl", [asdict(row) for row in rejected])
     if not records:
-        raise UsageError(f"{folder}: no usable record in split '{data.train_split}'{_why(rejected)}")
+        raise UsageError(
+            f"{folder}: no usable record in split '{data.train_split}'{_why(rejected)}"
+        )
     count = write_swift_jsonl(records, folder, "grpo", run.data / "grpo.jsonl")
     chains = [record for record in records if record.think is not None]
     if chains:

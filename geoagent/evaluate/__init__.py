@@ -1,0 +1,1 @@
+"""Prediction, metrics and the table that compares the stages."""

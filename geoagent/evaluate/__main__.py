@@ -1,0 +1,50 @@
+"""`python -m geoagent.evaluate --run DIR`: the evaluation stage of a run.
+
+Exit codes as in geoagent.train: 0 done, 2 usage, 75 a service was away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+
+from geoagent.errors import OutageError, UsageError
+from geoagent.files import write_json
+from geoagent.run import Run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m geoagent.evaluate", description=__doc__)
+    parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        _evaluate(Run.open(options.run))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OutageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 75
+    return 0
+
+
+def _evaluate(run: Run) -> None:
+    from geoagent.evaluate.benchmark import STAGE, Benchmark
+    from geoagent.rewards.registry import weighted
+    from geoagent.train.rewards import make_agent
+
+    started = time.time()
+    config = run.config()
+    asks = config.eval.rewards and "consistency" in weighted(config.rewards)
+    agent = make_agent(config, run, STAGE) if asks else None
+    result = Benchmark(config, run, agent).evaluate()
+    print((run.evaluation(config.eval.benchmark) / "table.txt").read_text(encoding="utf-8"))
+    seconds = round(time.time() - started, 1)
+    write_json(run.done_file(STAGE), {"seconds": seconds, "models": list(result["models"])})
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

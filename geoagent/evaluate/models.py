@@ -1,0 +1,72 @@
+"""The models of a run that can be evaluated: where it started and what each stage made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoagent.config import Config
+from geoagent.errors import UsageError
+from geoagent.files import read_json
+from geoagent.run import Run
+from geoagent.train.arguments import base_model
+from geoagent.train.checkpoints import latest
+
+ADAPTER_FILE = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model under its stage's name; `adapters` is a LoRA checkpoint on top of `model`."""
+
+    name: str
+    model: str
+    adapters: str | None = None
+
+    @property
+    def weights(self) -> list[tuple[str, int, int]]:
+        """Name, size and time (ns) of the files that hold the weights, to notice new ones.
+
+        Empty for a name on the hub.
+        """
+        folder = Path(self.adapters or self.model)
+        files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+        return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+
+
+def candidates(config: Config, run: Run) -> list[Candidate]:
+    """base, then sft and grpo as far as they have a complete checkpoint."""
+    base = base_model(config, run)
+    found = [Candidate("base", base)]
+    for stage in ("sft", "grpo"):
+        checkpoint = latest(run.checkpoints(stage))
+        if checkpoint is None:
+            continue
+        if (checkpoint / ADAPTER_FILE).is_file():
+            found.append(Candidate(stage, base, str(checkpoint)))
+        else:
+            found.append(Candidate(stage, str(checkpoint)))
+    return found
+
+
+def choose(config: Config, run: Run, name: str | None = None) -> Candidate:
+    """The candidate of that name, or the last; UsageError lists what there is."""
+    found = candidates(config, run)
+    if name is None:
+        return found[-1]
+    for candidate in found:
+        if candidate.name == name:
+            return candidate
+    raise UsageError(f"{run.path}: no model '{name}'; it has {', '.join(c.name for c in found)}")
+
+
+def from_folder(folder: Path) -> Candidate:
+    """A checkpoint by its folder: a complete model, or adapters that name theirs."""
+    if (folder / ADAPTER_FILE).is_file():
+        base = read_json(folder / ADAPTER_FILE).get("base_model_name_or_path")
+        if not isinstance(base, str) or not base:
+            raise UsageError(f"{folder / ADAPTER_FILE}: does not name its base model")
+        return Candidate(folder.name, base, str(folder))
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder}: not a model folder (it has no config.json)")
+    return Candidate(folder.name, str(folder))

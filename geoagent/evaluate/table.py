@@ -1,0 +1,69 @@
+"""The comparison of a run's models as text."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, Final
+
+from geoagent.evaluate.metrics import THRESHOLDS_KM
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NAMES: Final = {"base": "base", "sft": "SFT", "grpo": "GRPO"}
+
+
+def table(result: dict[str, Any], title: str, width: int = 100) -> str:
+    """The figures of metrics.json: a row for chance and one a model; then their rewards."""
+    from rich.console import Console
+
+    output = io.StringIO()
+    console = Console(file=output, width=width, color_system=None, force_terminal=False)
+    console.print(_accuracies(result, title))
+    if any("rewards" in figures for figures in result["models"].values()):
+        console.print(_rewards(result))
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip() + "\n"
+
+
+def _accuracies(result: dict[str, Any], title: str) -> Table:
+    shown = _table(f"{title}: share of samples within … km, in %")
+    for name in ("parsed", *(f"{km}" for km in THRESHOLDS_KM), "GeoScore", "median km", "images"):
+        shown.add_column(name, justify="right")
+    if result.get("uniform"):
+        shown.add_row("uniform guess", *_figures(result["uniform"]))
+    for name, figures in result["models"].items():
+        shown.add_row(NAMES.get(name, name), *_figures(figures))
+    return shown
+
+
+def _figures(figures: dict[str, Any]) -> list[str]:
+    shares = ("parse_rate", *(f"accuracy_{km}km" for km in THRESHOLDS_KM))
+    percent = [_show(figures.get(name), 100, 1) for name in shares]
+    score, median = _show(figures.get("geoscore")), _show(figures.get("median_km"))
+    return [*percent, score, median, _show(figures["count"])]
+
+
+def _rewards(result: dict[str, Any]) -> Table:
+    """Weighted totals, of the evaluated and of the sampled completions; then unweighted means."""
+    shown = _table("Mean rewards (total and sampled: weighted sums as in training)")
+    names = list(result["models"][result["last"]]["rewards"])
+    for name in ("total", "sampled", *names):
+        shown.add_column(name, justify="right")
+    for name, figures in result["models"].items():
+        totals = [_show(figures.get(key), 1, 3) for key in ("mean_reward", "sampled_mean_reward")]
+        parts = [_show(figures["rewards"].get(reward), 1, 3) for reward in names]
+        shown.add_row(NAMES.get(name, name), *totals, *parts)
+    return shown
+
+
+def _table(title: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)
+    table.add_column("model")
+    return table
+
+
+def _show(value: float | None, factor: float = 1, digits: int = 0) -> str:
+    return "–" if value is None else f"{value * factor:.{digits}f}"

@@ -1,0 +1,51 @@
+"""Exit code and log → the cause of a failure in one line, with what to do next."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+_TAIL: Final = 20_000
+_KNOWN: Final = (
+    (
+        r"CUDA out of memory|OutOfMemoryError",
+        "out of GPU memory: lower batch size or max_pixels",
+    ),
+    (r"No space left on device|Errno 28", "the disk is full: free some space, then --resume"),
+    (r"Disk quota exceeded", "the storage quota is used up: free some space, then --resume"),
+    (r"NCCL (error|timeout|watchdog)", "NCCL failed: look for a dead node or network in the log"),
+    (r"MemoryError|Cannot allocate memory", "out of memory"),
+)
+_ERROR: Final = re.compile(
+    r"^(?:\[rank\d+\]: ?)?(\w[\w.]*(?:Error|Exception|Interrupt)): (.*)$", re.M
+)
+
+
+def cause_of(code: int, logs: Path) -> str:
+    """Why a program ended with `code` (negative: a signal), as its logs tell."""
+    text = _tail(logs / "err.log")
+    said = [line[7:] for line in text.splitlines() if line.startswith("error: ")]
+    if said and (code in (2, 75) or code == 1):
+        return said[-1]
+    if code in (-9, 137):
+        return "killed from outside (out of memory, or by an administrator)"
+    if code in (-15, 143, -2, 130):
+        return "stopped"
+    for pattern, cause in _KNOWN:
+        if re.search(pattern, text):
+            return cause
+    errors = _ERROR.findall(text)
+    if errors:
+        return f"{errors[-1][0]}: {errors[-1][1][:200]}"
+    return f"ended with exit code {code}"
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL))
+            return file.read().decode("utf-8", "replace").replace("\r", "\n")
+    except OSError:
+        return ""

@@ -1,0 +1,91 @@
+"""Progress of a run for people: a live line on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import json
+import time
+from types import TracebackType
+from typing import Any, Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from geoagent.run import Run
+
+_PLAIN_EVERY_S: Final = 10.0
+_SHOWN: Final = ("loss", "reward")
+
+
+def read_progress(run: Run, stage: str) -> dict[str, Any]:
+    """The stage's progress.json, or {} while there is none."""
+    try:
+        document = json.loads(run.progress_file(stage).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+def line_of(stage: str, progress: dict[str, Any], seconds: float) -> str:
+    """One line: stage, time, steps, time left, newest figures."""
+    parts = [f"{stage:<8}", clock(seconds)]
+    step, total = progress.get("step"), progress.get("total")
+    if total:
+        parts.append(f"{step}/{total} {progress.get('unit', '')}")
+        if step and step < total:
+            parts.append(f"left {clock(seconds / step * (total - step))}")
+    metrics = progress.get("metrics") or {}
+    parts += [f"{name} {metrics[name]:.3g}" for name in _SHOWN if name in metrics]
+    if progress.get("message"):
+        parts.append(str(progress["message"]))
+    return "  ".join(parts)
+
+
+class Display:
+    """Shows the stage that is running; use as a context manager."""
+
+    def __init__(self, run: Run, console: Console | None = None) -> None:
+        self.run = run
+        self.console = console or Console(highlight=False)
+        self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+        self._last = 0.0
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def say(self, message: str) -> None:
+        """A line that stays."""
+        self.console.print(Text(message))
+
+    def show(self, stage: str, seconds: float) -> None:
+        """The state of a running stage."""
+        text = line_of(stage, read_progress(self.run, stage), seconds)
+        if self.console.is_terminal:
+            self._live.update(Text(self._bar(stage) + text))
+        elif time.monotonic() - self._last >= _PLAIN_EVERY_S:
+            self._last = time.monotonic()
+            self.say(text)
+
+    def _bar(self, stage: str, width: int = 24) -> str:
+        progress = read_progress(self.run, stage)
+        if not progress.get("total"):
+            return ""
+        done = int(width * min(1.0, progress["step"] / progress["total"]))
+        return "█" * done + "░" * (width - done) + "  "

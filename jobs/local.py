@@ -1,0 +1,227 @@
+"""Runs a plan on this machine: each stage a submitit job, in order, the agent's beside them.
+
+submitit's local executor has no queue and ignores dependencies, so the order is kept here.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from geoagent.errors import UsageError
+from geoagent.run import Run
+from jobs.display import Display
+from jobs.plan import AGENT, Plan, StagePlan
+from jobs.processes import Watched, stop_tree
+from jobs.stage import StageTask
+from jobs.state import JobRecord, Jobs
+
+_POLL_S: Final = 0.5
+_GRACE_S: Final = 30.0
+_AGENT_STARTS: Final = 3
+"""How often an agent that ended by itself is started in all."""
+
+
+class ChainFailed(Exception):
+    """A stage failed; what came after it was not started."""
+
+
+@dataclass
+class _Running:
+    job: Any
+    record: JobRecord
+    pid: int
+
+
+class LocalChain:
+    """One submission on this machine."""
+
+    def __init__(self, run: Run, plan: Plan, display: Display, agent_wait_s: float) -> None:
+        self.run = run
+        self.plan = plan
+        self.display = display
+        self.agent_wait_s = agent_wait_s
+        me = Watched.of()
+        records = [JobRecord(stage.name, after=list(stage.after)) for stage in plan.stages]
+        if plan.agent is not None:
+            records.append(JobRecord(AGENT))
+        self.jobs = Jobs("local", me.pid, me.created, records)
+        self._agent: _Running | None = None
+        self._agent_starts = 0
+        self._current: _Running | None = None
+
+    def execute(self) -> None:
+        """Run all stages. ChainFailed at the first that fails; KeyboardInterrupt on Ctrl-C or
+        SIGTERM. Whatever the end, no process is left."""
+        self.jobs.save(self.run)
+        with _terminate_as_interrupt():
+            try:
+                for index, stage in enumerate(self.plan.stages):
+                    self._stage(stage)
+                    if not any(later.needs_agent for later in self.plan.stages[index + 1 :]):
+                        self._stop_agent("finished")
+            except KeyboardInterrupt:
+                self._stop_all("cancelled")
+                raise
+            except BaseException:
+                self._stop_all("failed")
+                raise
+            finally:
+                self.jobs.save(self.run)
+
+    def _stage(self, stage: StagePlan) -> None:
+        if stage.needs_agent and self._agent is None:
+            self._start_agent()
+        self.display.say(f"{stage.name}: started")
+        running = self._current = self._launch(stage)
+        while not running.job.done():
+            self.display.show(stage.name, running.record.seconds or 0.0)
+            if stage.needs_agent:
+                self._revive_agent()
+            time.sleep(_POLL_S)
+        self._finish(running, stage)
+        self._current = None
+
+    def _finish(self, running: _Running, stage: StagePlan) -> None:
+        outcome = _outcome(self.run, stage.name)
+        record = running.record
+        record.ended = time.time()
+        record.peak_gib = outcome.get("peak_gib")
+        record.cause = outcome.get("cause")
+        record.state = "finished" if outcome.get("code") == 0 else "failed"
+        self.jobs.save(self.run)
+        took = f"{record.seconds or 0:.0f} s, at most {record.peak_gib or 0:.1f} GiB"
+        if record.state == "failed":
+            record.cause = record.cause or f"its job died; see {running.job.paths.stderr}"
+            logs = outcome.get("log") or running.job.paths.stderr
+            raise ChainFailed(f"{stage.name} failed after {took}: {record.cause} (log: {logs})")
+        self.display.say(f"{stage.name}: finished in {took}")
+
+    def _launch(self, stage: StagePlan) -> _Running:
+        import submitit
+
+        executor = submitit.LocalExecutor(folder=self.run.path / "submitit")
+        executor.update_parameters(timeout_min=stage.resources.time_minutes, gpus_per_node=0)
+        task = StageTask(self.run.path, stage, watched=Watched.of())
+        job: Any = executor.submit(task)
+        record = self.jobs.of(stage.name)
+        pid = job._process.pid  # the public interface has no way to reach the process
+        record.id, record.pid, record.created = job.job_id, pid, Watched.of(pid).created
+        record.state, record.started, record.ended = "running", time.time(), None
+        self.jobs.save(self.run)
+        return _Running(job, record, pid)
+
+    def _start_agent(self) -> None:
+        """Start the agent and wait until it has announced itself."""
+        assert self.plan.agent is not None
+        self.display.say("agent: starting")
+        self._agent = self._launch(self.plan.agent)
+        self._agent_starts += 1
+        started = time.monotonic()
+        while not list(self.run.agent.glob("endpoint-*.json")):
+            if self._agent.job.done():
+                cause = _outcome(self.run, AGENT).get("cause") or "its job died"
+                raise ChainFailed(f"the agent did not start: {cause} (logs: {self.run.agent}/logs)")
+            if time.monotonic() - started > self.agent_wait_s:
+                raise ChainFailed(f"the agent did not answer within {self.agent_wait_s:.0f} s")
+            self.display.show(AGENT, time.monotonic() - started)
+            time.sleep(_POLL_S)
+        self.display.say(f"agent: answers after {time.monotonic() - started:.0f} s")
+
+    def _revive_agent(self) -> None:
+        """An agent that ended while a stage needs it is started again, a few times."""
+        if self._agent is None or not self._agent.job.done():
+            return
+        if self._agent_starts >= _AGENT_STARTS:
+            return  # the stage waits for its patience and then says why it stops
+        assert self.plan.agent is not None
+        self.display.say("agent: ended by itself, starting again")
+        self._agent = self._launch(self.plan.agent)
+        self._agent_starts += 1
+
+    def _stop_agent(self, state: str) -> None:
+        if self._agent is None:
+            return
+        self._stop(self._agent, state)
+        self._agent = None
+
+    def _stop_all(self, state: str) -> None:
+        if self._current is not None:
+            self._stop(self._current, state)
+        self._stop_agent("finished" if state == "failed" else state)
+
+    def _stop(self, running: _Running, state: str) -> None:
+        """The program first, in its own session, then submitit's process that watches it."""
+        for pid in _programs(running.pid):
+            stop_tree(pid, _GRACE_S)
+        stop_tree(running.pid, _GRACE_S)
+        if running.record.state == "running":
+            running.record.state = state
+            running.record.ended = time.time()
+        self.jobs.save(self.run)
+
+
+def _programs(pid: int) -> list[int]:
+    """Descendants that lead a session of their own, which are the stages' programs."""
+    import os
+
+    import psutil
+
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+        return [child.pid for child in children if os.getsid(child.pid) == child.pid]
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return []
+
+
+def _outcome(run: Run, stage: str) -> dict[str, Any]:
+    try:
+        document = json.loads((run.stage(stage) / "outcome.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM to the submitting process ends it as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def check_single_node(plan: Plan) -> None:
+    """This machine is one node; UsageError if a stage wants more."""
+    for stage in plan.stages:
+        if stage.resources.nodes > 1:
+            raise UsageError(
+                f"cluster.{stage.name}.nodes: {stage.resources.nodes} nodes need Slurm, and there "
+                "is no sbatch here; set it to 1, or run this on a login node"
+            )
+
+
+def summary(run: Run, jobs: Jobs) -> list[tuple[str, str, str]]:
+    """Stage, wall time, peak memory of a finished chain."""
+    return [
+        (job.stage, f"{job.seconds or 0:.0f} s", f"{job.peak_gib or 0:.1f} GiB")
+        for job in jobs.jobs
+        if job.started is not None and job.stage != AGENT
+    ]
+
+
+def log_files(run: Run, stage: str) -> list[Path]:
+    """Logs of a stage's newest attempt."""
+    attempts = sorted(run.stage(stage).glob("logs/attempt-*"), key=lambda p: int(p.name[8:]))
+    return sorted(attempts[-1].glob("*.log")) if attempts else []

@@ -1,0 +1,93 @@
+"""Configuration and stages → what runs, in which order; nothing is touched here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from geoagent.config import Config, StageResources
+from geoagent.errors import UsageError
+
+STAGES: Final = ("prepare", "sft", "grpo", "eval")
+AGENT: Final = "agent"
+_MODULES: Final[dict[str, tuple[str, ...]]] = {
+    "prepare": ("geoagent.train", "prepare"),
+    "sft": ("geoagent.train", "sft"),
+    "grpo": ("geoagent.train", "grpo"),
+    "eval": ("geoagent.evaluate",),
+    AGENT: ("geoagent.agent.server",),
+}
+_DISTRIBUTED: Final = ("sft", "grpo")
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One job. `module` is run with python -m; `after` are the stages that must succeed first."""
+
+    name: str
+    module: tuple[str, ...]
+    resources: StageResources
+    after: tuple[str, ...] = ()
+    needs_agent: bool = False
+
+    @property
+    def processes(self) -> int:
+        """Training processes a node."""
+        wanted = self.resources.processes_per_node or self.resources.gpus_per_node or 1
+        return wanted if self.name in _DISTRIBUTED else 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of one submission, in order; the agent's runs beside those that need it."""
+
+    stages: tuple[StagePlan, ...]
+    agent: StagePlan | None
+    notes: tuple[str, ...]
+
+
+def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] = ()) -> Plan:
+    """The stages asked for and those they stand on, without what the run has finished already.
+
+    UsageError for a stage that does not exist.
+    """
+    for name in wanted:
+        if name not in STAGES:
+            near = difflib.get_close_matches(name, STAGES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(STAGES)}"
+            raise UsageError(f"unknown stage '{name}'; {hint}")
+    names, notes = set(wanted), []
+    if "grpo" in names and config.grpo.start_from == "sft" and not {"sft"} & {*names, *finished}:
+        names.add("sft")
+        notes.append("grpo starts from an SFT checkpoint that this run has not yet: sft is added")
+    if names - set(finished):
+        names.add("prepare")
+    skipped = [name for name in STAGES if name in names and name in finished]
+    if skipped:
+        notes.append(f"finished already, left out: {', '.join(skipped)}")
+    ordered = [name for name in STAGES if name in names and name not in finished]
+    stages = tuple(
+        _stage(config, name, tuple(ordered[:index][-1:])) for index, name in enumerate(ordered)
+    )
+    needs = any(stage.needs_agent for stage in stages)
+    served = needs and config.agent.backend != "external"
+    agent = StagePlan(AGENT, _MODULES[AGENT], config.cluster.agent) if served else None
+    return Plan(stages, agent, tuple(notes))
+
+
+def _stage(config: Config, name: str, after: tuple[str, ...]) -> StagePlan:
+    return StagePlan(
+        name,
+        _MODULES[name],
+        getattr(config.cluster, name),
+        after,
+        needs_agent=_asks_agent(config, name),
+    )
+
+
+def _asks_agent(config: Config, stage: str) -> bool:
+    if config.rewards.weights.get("consistency", 0.0) <= 0:
+        return False
+    return stage == "grpo" or (stage == "eval" and config.eval.rewards)

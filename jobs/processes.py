@@ -1,0 +1,84 @@
+"""Processes by pid and start time; nothing is ever found or stopped by its name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A process that cannot be mistaken for a later one with the same pid."""
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, pid: int | None = None) -> Watched:
+        process = psutil.Process(pid or os.getpid())
+        return cls(process.pid, process.create_time())
+
+
+def alive(watched: Watched) -> bool:
+    """Whether that very process still runs (a zombie does not)."""
+    try:
+        process = psutil.Process(watched.pid)
+        same = abs(process.create_time() - watched.created) < 1.0
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """A process and all that descend from it, or are in its process group or session.
+
+    The session finds children whose own parent has gone.
+    """
+    found: dict[int, psutil.Process] = {}
+    try:
+        root = psutil.Process(pid)
+        found[pid] = root
+        for child in root.children(recursive=True):
+            found[child.pid] = child
+    except psutil.NoSuchProcess:
+        pass
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and os.getsid(process.pid) == pid:
+                found.setdefault(process.pid, process)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return list(found.values())
+
+
+def memory_of_tree(pid: int) -> int:
+    """Resident bytes of a process and its descendants together."""
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            try:
+                total += process.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+    except psutil.NoSuchProcess:
+        return total
+    return total
+
+
+def stop_tree(pid: int, grace_s: float) -> None:
+    """End a process and all of its tree: asked first, then killed after `grace_s` seconds."""
+    members = [process for process in tree(pid) if process.is_running()]
+    for process in members:
+        try:
+            process.terminate()
+        except psutil.NoSuchProcess:
+            continue
+    _, left = psutil.wait_procs(members, timeout=grace_s)
+    for process in {*left, *tree(pid)}:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue

@@ -1,0 +1,146 @@
+"""Makes the run directory, or finds the one that is to be continued."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from geoagent.config import Config, to_yaml
+from geoagent.errors import UsageError
+from geoagent.files import write_atomic, write_json
+from geoagent.run import Run
+from jobs.manifest import manifest
+from jobs.plan import STAGES
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MAY_CHANGE: Final = ("cluster.", "name", "runs_dir", "eval.", "agent.")
+"""Keys that a continued run may have otherwise than it began: they change no finished stage."""
+_GIB: Final = 1024**3
+
+
+def run_path(config: Config, stages: Sequence[str]) -> Path:
+    """Where the run is or will be; a run without a name gets one from its stages and the time."""
+    name = config.name or f"{'-'.join(stages)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"name: {name!r} is not a run name (letters, digits, '.', '_', '-')")
+    return Path(config.runs_dir).absolute() / name
+
+
+def finished_stages(path: Path) -> list[str]:
+    run = Run(path)
+    return [stage for stage in STAGES if run.done_file(stage).is_file()]
+
+
+def open_run(config: Config, path: Path, resume: bool) -> Run:
+    """The run directory, made new, or with `resume` as it was left. UsageError otherwise."""
+    if resume and Run(path).config_file.is_file():
+        run = Run.open(path)
+        _check_same(run.config(), config, path)
+        _check_space(path, config)
+        return run
+    _check_writable(path)
+    _check_space(path.parent, config)
+    return _create(config, path)
+
+
+def _check_writable(path: Path) -> None:
+    """Make the folder (that of its own, so that two submissions cannot both have it)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+        canary = path / ".canary"
+        canary.write_text("can this be written?")
+        canary.unlink()
+    except FileExistsError:
+        raise UsageError(
+            f"{path}: this run name is in use; continue that run with --resume, or choose another "
+            "with name=…"
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be written ({error.strerror}); choose another place with runs_dir=…"
+        ) from None
+
+
+def needed_bytes(config: Config) -> int:
+    """A floor for what a run writes: checkpoints of all parameters or of adapters, and logs."""
+    return _GIB if config.model.kind == "tiny" else 40 * _GIB
+
+
+def _check_space(folder: Path, config: Config) -> None:
+    free, needed = shutil.disk_usage(folder).free, needed_bytes(config)
+    if free < needed:
+        made = folder / (config.name or "")
+        if made.is_dir() and not any(made.iterdir()):
+            made.rmdir()
+        raise UsageError(
+            f"{folder}: {free / _GIB:.1f} GiB free, a run like this needs {needed / _GIB:.0f} GiB; "
+            "free some, or choose another place with runs_dir=…"
+        )
+
+
+def _create(config: Config, path: Path) -> Run:
+    run = Run(path)
+    try:
+        named = dataclasses.replace(config, name=path.name)
+        _snapshot(run.code)
+        document, diff = manifest(named, ROOT)
+        write_json(run.manifest_file, document)
+        if diff:
+            write_atomic(run.path / "code.diff", diff)
+        write_atomic(run.config_file, to_yaml(named))
+    except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)
+        raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
+    return run
+
+
+def _snapshot(folder: Path) -> None:
+    """Copy what the jobs run, so that later edits don't change a run that waits in the queue."""
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "minicluster")
+    for name in ("geoagent", "jobs", "configs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+
+
+def _check_same(before: Config, now: Config, path: Path) -> None:
+    old, new = dict(_flat(before)), dict(_flat(now))
+    changed = [key for key in new if old.get(key) != new[key] and not key.startswith(_MAY_CHANGE)]
+    if changed:
+        key = changed[0]
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise UsageError(
+            f"{path}: {key} is {old.get(key)} in this run and {new[key]} now{more}; continue it as "
+            "it began, or start another with name=…"
+        )
+
+
+def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for item in dataclasses.fields(node):
+        value = getattr(node, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from _flat(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", value
+
+
+def update_cluster(run: Run, config: Config) -> None:
+    """Write what a continued run may change into its configuration."""
+    write_atomic(run.config_file, to_yaml(dataclasses.replace(config, name=run.path.name)))
+
+
+def environment(run: Run) -> dict[str, str]:
+    """Environment of a stage: this one, with the run's own copy of the code first."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(run.code),
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+        "TOKENIZERS_PARALLELISM": "false",
+    }

@@ -1,0 +1,148 @@
+"""What a job does: run one stage's program, watch it, and say in one line why it failed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from geoagent.files import write_json
+from geoagent.run import Run
+from jobs.causes import cause_of
+from jobs.plan import AGENT, StagePlan
+from jobs.processes import Watched, alive, memory_of_tree, stop_tree
+from jobs.rundir import environment
+
+_POLL_S: Final = 0.5
+_GRACE_S: Final = 20.0
+
+
+class StageFailed(RuntimeError):
+    """The stage's program ended with an error; the message is its cause."""
+
+
+@dataclass
+class Outcome:
+    """How an attempt ended; written to STAGE/outcome.json."""
+
+    stage: str
+    attempt: int
+    code: int
+    cause: str | None
+    seconds: float
+    peak_gib: float
+    log: str
+
+
+@dataclass
+class StageTask:
+    """One stage as submitit runs it; the same object here and on Slurm.
+
+    `watched` is the submitting process of a local run: if that is gone, so is the reason to run.
+    """
+
+    run: Path
+    plan: StagePlan
+    replica: int = 0
+    watched: Watched | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        run = Run(self.run)
+        folder = run.stage(self.plan.name)
+        attempt = 1 + sum(1 for _ in folder.glob("logs/attempt-*"))
+        logs = run.logs(self.plan.name, attempt)
+        logs.mkdir(parents=True)
+        (folder / "outcome.json").unlink(missing_ok=True)
+        outcome = self._run(run, attempt, logs)
+        write_json(folder / "outcome.json", asdict(outcome))
+        if outcome.code != 0:
+            raise StageFailed(f"{outcome.cause}; log: {outcome.log}")
+        return asdict(outcome)
+
+    def _run(self, run: Run, attempt: int, logs: Path) -> Outcome:
+        started, peak = time.time(), 0
+        with (logs / "out.log").open("wb") as out, (logs / "err.log").open("wb") as err:
+            process = subprocess.Popen(
+                self.command(run),
+                stdout=out,
+                stderr=err,
+                stdin=subprocess.DEVNULL,
+                env=environment(run),
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+            try:
+                while process.poll() is None:
+                    if self.watched is not None and not alive(self.watched):
+                        break
+                    peak = max(peak, memory_of_tree(process.pid))
+                    time.sleep(_POLL_S)
+            finally:
+                stop_tree(process.pid, grace_s=_GRACE_S)
+                code = process.wait()
+        return Outcome(
+            self.plan.name,
+            attempt,
+            code,
+            cause_of(code, logs) if code else None,
+            round(time.time() - started, 1),
+            round(peak / 1024**3, 2),
+            str(logs / "err.log"),
+        )
+
+    def command(self, run: Run) -> list[str]:
+        """The program's command line; several processes are started by torchrun."""
+        program = [*self.plan.module, "--run", str(run.path)]
+        if self.plan.name == AGENT:
+            program += ["--replica", str(self.replica)]
+        nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
+        if self.plan.processes * nodes == 1:
+            return [sys.executable, "-m", *program]
+        return [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            *self._rendezvous(nodes),
+            "-m",
+            *program,
+        ]
+
+    def _rendezvous(self, nodes: int) -> list[str]:
+        flags = [f"--nproc_per_node={self.plan.processes}"]
+        if nodes == 1:
+            return ["--standalone", *flags]
+        import submitit
+
+        here = submitit.JobEnvironment()
+        return [
+            *flags,
+            f"--nnodes={nodes}",
+            f"--node_rank={here.node}",
+            f"--master_addr={here.hostnames[0]}",
+            f"--master_port={20000 + int(os.environ['SLURM_JOB_ID']) % 20000}",
+        ]
+
+    def checkpoint(self) -> Any:
+        """submitit calls this when the job is pre-empted or out of time: run again, the program
+        goes on from its newest complete checkpoint."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def die_with_parent() -> Callable[[], None]:
+    """For preexec_fn: the child is told to end when its parent dies, however that comes about."""
+    library = ctypes.CDLL(None, use_errno=True)
+    option = 1  # PR_SET_PDEATHSIG
+
+    def prepare() -> None:
+        library.prctl(option, signal.SIGTERM)
+
+    return prepare

@@ -1,0 +1,91 @@
+"""Looks at jobs that somebody else submitted, and stops them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from geoagent.agent.endpoint import read_endpoints
+from geoagent.run import Run
+from jobs.processes import Watched, alive, stop_tree
+from jobs.state import UNFINISHED, JobRecord, Jobs
+
+_GRACE_S: Final = 30.0
+
+
+def refresh(jobs: Jobs) -> Jobs:
+    """The records with what is known now: dead local processes, Slurm's own states."""
+    if jobs.executor == "slurm":
+        states = _slurm_states([job.id for job in jobs.jobs])
+        for job in jobs.jobs:
+            job.state = states.get(job.id, job.state)
+    else:
+        for job in jobs.jobs:
+            if job.state == "running" and not _lives(job):
+                job.state, job.cause = "died", job.cause or "its process is gone"
+    return jobs
+
+
+def _lives(job: JobRecord) -> bool:
+    return bool(job.pid and job.created) and alive(Watched(job.pid or 0, job.created or 0.0))
+
+
+def _slurm_states(ids: list[str]) -> dict[str, str]:
+    """States by job id, from sacct; {} where there is no accounting."""
+    command = ["sacct", "-X", "-n", "-P", "-o", "JobIDRaw,JobID,State", "-j", ",".join(ids)]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    states: dict[str, str] = {}
+    for line in result.stdout.splitlines():
+        raw, shown, state = line.split("|")[:3]
+        for name in (raw, shown, shown.partition("_")[0]):
+            states[name] = state.split()[0].lower()
+    return states
+
+
+def agent_health(run: Run) -> str:
+    count = len(read_endpoints(run.agent))
+    return f"{count} replica{'s' if count != 1 else ''} announced"
+
+
+def cancel(run: Run, jobs: Jobs) -> list[str]:
+    """Stop what still runs; returns the stages that did."""
+    running = [job for job in refresh(jobs).jobs if job.state in UNFINISHED]
+    if jobs.executor == "slurm":
+        from jobs import slurm
+
+        slurm.cancel([job.id for job in running if job.id])
+        return [job.stage for job in running]
+    if jobs.submitter and jobs.submitter_created:
+        submitter = Watched(jobs.submitter, jobs.submitter_created)
+        if alive(submitter):  # it stops its own jobs, in order
+            os.kill(submitter.pid, signal.SIGTERM)
+            deadline = time.monotonic() + 2 * _GRACE_S
+            while alive(submitter) and time.monotonic() < deadline:
+                time.sleep(0.2)
+    stopped = [job for job in running if job.state == "running"]
+    for job in stopped:
+        if _lives(job) and job.pid:
+            stop_tree(job.pid, _GRACE_S)
+    return [job.stage for job in stopped]
+
+
+def follow(files: list[Path]) -> None:
+    """Print what is appended to the files until Ctrl-C."""
+    places = {path: path.stat().st_size for path in files}
+    while True:
+        for path, place in places.items():
+            with path.open("rb") as file:
+                file.seek(place)
+                text = file.read()
+            places[path] = place + len(text)
+            sys.stdout.write(text.decode("utf-8", "replace"))
+        sys.stdout.flush()
+        time.sleep(0.5)
