@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        _evaluate(Run.open(options.run))
+        run_stage(Run.open(options.run))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -31,19 +31,21 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _evaluate(run: Run) -> None:
-    from geoagent.evaluate.benchmark import STAGE, Benchmark
+def run_stage(run: Run) -> None:
+    """Evaluate, print the tables, and write done.json."""
+    from geoagent.evaluate.benchmark import STAGE, evaluate
     from geoagent.rewards.registry import weighted
     from geoagent.train.rewards import make_agent
 
     started = time.time()
     config = run.config()
     asks = config.eval.rewards and "consistency" in weighted(config.rewards)
-    agent = make_agent(config, run, STAGE) if asks else None
-    result = Benchmark(config, run, agent).evaluate()
-    print((run.evaluation(config.eval.benchmark) / "table.txt").read_text(encoding="utf-8"))
+    results = evaluate(config, run, make_agent(config, run, STAGE) if asks else None)
+    for name in results:
+        print((run.evaluation(name) / "table.txt").read_text(encoding="utf-8"))
     seconds = round(time.time() - started, 1)
-    write_json(run.done_file(STAGE), {"seconds": seconds, "models": list(result["models"])})
+    models = list(results[config.eval.benchmark]["models"])
+    write_json(run.done_file(STAGE), {"seconds": seconds, "models": models})
 
 
 if __name__ == "__main__":

@@ -1,24 +1,25 @@
-"""All models of a run on one held-out split: predictions, metrics, table, TensorBoard."""
+"""All models of a run on one or more benchmarks: predictions, metrics, table, TensorBoard."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.answer import parse
-from geoagent.data.record import Record, read_records
-from geoagent.data.swift import truth
+from geoagent.data.prompt import QUESTION
+from geoagent.data.record import RECORDS_FILE, Record, read_records
 from geoagent.errors import UsageError
-from geoagent.evaluate.metrics import metrics, row_distance, uniform_guess
+from geoagent.evaluate.metrics import metrics, uniform_guess
 from geoagent.evaluate.models import Candidate, candidates
-from geoagent.evaluate.table import write_table
-from geoagent.files import append_jsonl, write_atomic, write_json
-from geoagent.geo.geocoder import geocode
+from geoagent.evaluate.rows import prediction
+from geoagent.evaluate.scoring import Scorer
+from geoagent.evaluate.table import table
+from geoagent.files import append_jsonl, read_json, write_atomic, write_json, write_jsonl
 from geoagent.progress import Progress
-from geoagent.rewards.registry import build, weighted
 from geoagent.run import Run
 from geoagent.train.prepare import dataset_folder
 
@@ -27,170 +28,219 @@ if TYPE_CHECKING:
     from geoagent.config import Config
     from geoagent.evaluate.predict import Predictor
 
-STAGE = "eval"
-SAMPLED = "-sampled-"
-"""Between a model's name and the number of the draw, for completions that were sampled."""
+Rows = list[dict[str, Any]]
+STAGE: Final = "eval"
+PHOTOS: Final = "photos"
+PHOTOS_FOLDER: Final = Path("data") / PHOTOS
+"""Where `geoagent data build-photos` puts the photographs, beside the bundled sample."""
 
 
+@dataclass(frozen=True)
 class Benchmark:
-    """One evaluation of a run; made again, it goes on where the last one stopped."""
+    """Samples that models are compared on, under the name of their folder in RUN/eval."""
 
-    def __init__(self, config: Config, run: Run, agent: AgentClient | None) -> None:
+    name: str
+    folder: Path
+    split: str
+    draws: int = 0
+    """Completions sampled for each image, beside the one that is evaluated."""
+
+
+def benchmarks(config: Config) -> list[Benchmark]:
+    """The configured split; and the real photographs, where they have been built."""
+    settings = config.eval
+    draws = settings.reward_samples if settings.rewards else 0
+    chosen = [Benchmark(settings.benchmark, dataset_folder(config), config.data.eval_split, draws)]
+    if (PHOTOS_FOLDER / RECORDS_FILE).is_file() and settings.benchmark != PHOTOS:
+        chosen.append(Benchmark(PHOTOS, PHOTOS_FOLDER.resolve(), PHOTOS))
+    return chosen
+
+
+def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, Any]:
+    """Evaluate every model of the run; returns the metrics of each benchmark by its name.
+
+    Made again after a kill, it goes on after the last whole batch. UsageError if there is nothing
+    to evaluate; OutageError if the agent is away: then predictions are kept, nothing is scored.
+    """
+    models = candidates(config, run)
+    chosen = [Evaluation(config, run, benchmark, models) for benchmark in benchmarks(config)]
+    total = sum(evaluation.completions for evaluation in chosen)
+    progress = Progress(run.progress_file(STAGE), total=total, unit="completion")
+    done = 0
+    for candidate in models:
+        load = _loader(config, candidate)
+        for evaluation in chosen:
+            for step in evaluation.predict(candidate, load):
+                done += step
+                progress.update(done, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
+    scorer = Scorer(config, agent)
+    return {evaluation.benchmark.name: evaluation.report(scorer, progress) for evaluation in chosen}
+
+
+def _loader(config: Config, candidate: Candidate) -> Callable[[], Predictor]:
+    """Loads the model when it is first needed: not at all if all its rows are there already."""
+    loaded: list[Predictor] = []
+
+    def load() -> Predictor:
+        if not loaded:
+            from geoagent.evaluate.predict import Predictor
+
+            loaded.append(Predictor(candidate, config.model, config.model.max_pixels))
+        return loaded[0]
+
+    return load
+
+
+class Evaluation:
+    """The models of a run on one benchmark."""
+
+    def __init__(
+        self, config: Config, run: Run, benchmark: Benchmark, models: Sequence[Candidate]
+    ) -> None:
         self.config = config
-        self.run = run
-        self.agent = agent
-        self.folder = dataset_folder(config)
-        data = config.data
+        self.benchmark = benchmark
+        self.models = models
+        self.output = run.evaluation(benchmark.name)
+        limit = config.eval.limit or config.data.limit
         self.records, self.rejected = read_records(
-            self.folder, data.eval_split, config.eval.limit or data.limit, data.strict
+            benchmark.folder, benchmark.split, limit, config.data.strict
         )
         if not self.records:
-            raise UsageError(f"{self.folder}: no usable record in split '{data.eval_split}'")
-        self.output = run.evaluation(config.eval.benchmark)
-        self.predictions = self.output / "predictions.jsonl"
-        self.models = candidates(config, run)
-        draws = 1 + config.eval.reward_samples
-        self.progress = Progress(
-            run.progress_file(STAGE),
-            total=len(self.models) * len(self.records) * draws,
-            unit="image",
-        )
+            raise UsageError(
+                f"{benchmark.folder}: no usable record in split '{benchmark.split}' to evaluate on"
+            )
+        self._texts = self._earlier()
 
-    def evaluate(self) -> dict[str, Any]:
-        """Predict what is missing, then score and report everything."""
-        rows = self._predict()
+    @property
+    def completions(self) -> int:
+        """How many there will be, of all models."""
+        return len(self.models) * len(self.records) * (1 + self.benchmark.draws)
+
+    def predict(self, candidate: Candidate, load: Callable[[], Predictor]) -> Iterator[int]:
+        """Write the completions that are missing, batch by batch; yields how many were done."""
+        for draw in range(1 + self.benchmark.draws):
+            for batch in _batches(self.records, self.config.eval.batch_size):
+                keys = [(candidate.name, draw, record.id) for record in batch]
+                if any(key not in self._texts for key in keys):
+                    # The whole batch again, so that a resumed evaluation samples the same texts.
+                    texts = self._complete(load(), draw, batch)
+                    new = [key for key in keys if key not in self._texts]
+                    self._texts.update(zip(keys, texts, strict=True))
+                    append_jsonl(self._file(draw), [_stored(key, self._texts[key]) for key in new])
+                yield len(batch)
+
+    def report(self, scorer: Scorer, progress: Progress) -> dict[str, Any]:
+        """Score all rows, and write predictions, metrics.json, table.txt and TensorBoard."""
         result: dict[str, Any] = {"models": {}, "last": self.models[-1].name}
-        scored: list[dict[str, Any]] = []
+        evaluated: Rows = []
+        sampled: Rows = []
         for candidate in self.models:
-            greedy = [row for row in rows if row["model"] == candidate.name]
-            sampled = [row for row in rows if row["model"].startswith(candidate.name + SAMPLED)]
-            self.progress.update(self.progress.total or 0, f"scoring {candidate.name}")
-            figures = self._figures(greedy)
-            if sampled:
-                figures["sampled_mean_reward"] = self._figures(sampled).get("mean_reward")
-            result["models"][candidate.name] = figures
-            scored += greedy + sampled
-        result["uniform"] = self._uniform()
-        result["rejected"] = len(self.rejected)
-        if self.agent is not None:
-            result["agent"] = asdict(self.agent.stats)
-        write_atomic(self.predictions, "".join(f"{_line(row)}\n" for row in scored))
+            name = candidate.name
+
+            def tell(done: int, count: int, name: str = name) -> None:
+                progress.update(
+                    progress.total or 0, f"{self.benchmark.name}: scoring, {name} {done}/{count}"
+                )
+
+            rows = self._rows(name, 0)
+            figures = {**metrics(rows), **scorer.score(rows, tell)}
+            draws = [row for n in range(self.benchmark.draws) for row in self._rows(name, n + 1)]
+            if draws:
+                drawn = scorer.score(draws, tell)
+                figures |= {f"sampled_{key}": drawn[key] for key in ("mean_reward", "rewards")}
+            result["models"][name] = figures
+            evaluated += rows
+            sampled += draws
+        result |= {"uniform": self._uniform(), "rejected": len(self.rejected), **scorer.stats()}
+        write_jsonl(self._file(0), evaluated)
+        if sampled:
+            write_jsonl(self._file(1), sampled)
         write_json(self.output / "metrics.json", result)
-        write_table(self.output / "table.txt", result)
+        write_atomic(self.output / "table.txt", table(result, self.benchmark.name))
         self._tensorboard(result)
         return result
 
-    def _predict(self) -> list[dict[str, Any]]:
-        """Rows of all models; those that are there already are not predicted again."""
-        rows = list(_whole_rows(self.predictions))
-        done = {(row["model"], row["id"]) for row in rows}
-        for candidate in self.models:
-            jobs = [(candidate.name, 0.0, 0)]
-            temperature = self.config.grpo.temperature
-            for draw in range(self.config.eval.reward_samples):
-                jobs.append((f"{candidate.name}{SAMPLED}{draw}", temperature, draw + 1))
-            predictor: Predictor | None = None
-            for name, heat, seed in jobs:
-                missing = [record for record in self.records if (name, record.id) not in done]
-                if missing and predictor is None:
-                    predictor = self._load(candidate)
-                for batch in _batches(missing, self.config.eval.batch_size):
-                    assert predictor is not None
-                    self.progress.update(len(rows), f"predicting with {candidate.name}")
-                    new = self._predict_batch(predictor, name, batch, heat, seed)
-                    append_jsonl(self.predictions, new)
-                    rows += new
-        return rows
+    def _rows(self, model: str, draw: int) -> Rows:
+        texts = ((record, self._texts[model, draw, record.id]) for record in self.records)
+        rows = [prediction(model, record, text) for record, text in texts]
+        return [{**row, "draw": draw} for row in rows] if draw else rows
 
-    def _load(self, candidate: Candidate) -> Predictor:
-        from geoagent.evaluate.predict import Predictor
+    def _file(self, draw: int) -> Path:
+        return self.output / ("sampled.jsonl" if draw else "predictions.jsonl")
 
-        return Predictor(self.config.model, candidate.model, candidate.adapters)
+    def _complete(self, predictor: Predictor, draw: int, batch: Sequence[Record]) -> list[str]:
+        """Completions of a batch; the same seeds for all models."""
+        settings, grpo = self.config.eval, self.config.grpo
+        return predictor.complete(
+            [self.benchmark.folder / record.image for record in batch],
+            settings.max_new_tokens,
+            temperature=grpo.temperature if draw else settings.temperature,
+            top_p=grpo.top_p if draw else 1.0,
+            seed=zlib.crc32(f"{self.config.seed}/{draw}/{batch[0].id}".encode()),
+        )
 
-    def _predict_batch(
-        self, predictor: Predictor, name: str, batch: Sequence[Record], heat: float, seed: int
-    ) -> list[dict[str, Any]]:
-        images = [self.folder / record.image for record in batch]
-        settings = self.config.eval
-        heat = heat or settings.temperature
-        texts = predictor.complete(images, settings.max_new_tokens, heat, seed)
-        return [prediction(name, record, text) for record, text in zip(batch, texts, strict=True)]
+    def _earlier(self) -> dict[tuple[str, int, str], str]:
+        """Completions of an earlier try that still hold: same weights, samples and settings."""
+        made_with = self.output / "made_with.json"
+        now = json.loads(json.dumps({c.name: self._made_with(c) for c in self.models}))
+        before = read_json(made_with) if made_with.is_file() else {}
+        same = {name for name, value in now.items() if before.get(name) == value}
+        ids = {record.id for record in self.records}
+        found: dict[tuple[str, int, str], str] = {}
+        for draw in (0, 1):
+            rows = [row for row in _whole_rows(self._file(draw)) if row["model"] in same]
+            rows = [row for row in rows if row["id"] in ids]
+            if self._file(draw).is_file():
+                write_jsonl(self._file(draw), rows)
+            for row in rows:
+                found[row["model"], row.get("draw", 0), row["id"]] = row["completion"]
+        write_json(made_with, now)
+        return found
 
-    def _figures(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Metrics and rewards of one model's rows; the rewards are added to the rows."""
-        figures = metrics([row["distance_km"] for row in rows])
-        figures["parse_rate"] = sum(row["parsed"] for row in rows) / len(rows)
-        figures["geocoded_rate"] = figures.pop("located_rate")
-        if self.config.eval.rewards:
-            self._add_rewards(rows)
-            names = weighted(self.config.rewards)
-            means = {name: sum(row["rewards"][name] for row in rows) / len(rows) for name in names}
-            weights = self.config.rewards.weights
-            figures["rewards"] = means
-            figures["mean_reward"] = sum(weights[name] * mean for name, mean in means.items())
-        return figures
-
-    def _add_rewards(self, rows: list[dict[str, Any]]) -> None:
-        columns: dict[str, list[Any]] = {
-            name: [row[name] for row in rows] for name in truth(self.records[0])
+    def _made_with(self, candidate: Candidate) -> dict[str, Any]:
+        """All that a completion depends on."""
+        records = (self.benchmark.folder / RECORDS_FILE).stat()
+        settings, grpo = self.config.eval, self.config.grpo
+        return {
+            **asdict(candidate),
+            "weights": candidate.weights,
+            "samples": [str(self.benchmark.folder), records.st_size, records.st_mtime_ns],
+            "question": QUESTION,
+            "seed": self.config.seed,
+            "max_pixels": self.config.model.max_pixels,
+            "max_new_tokens": settings.max_new_tokens,
+            "temperature": settings.temperature,
+            "sampling": [grpo.temperature, grpo.top_p],
         }
-        texts = [row["completion"] for row in rows]
-        for row in rows:
-            row["rewards"] = {}
-        for name, reward in self._rewards().items():
-            for row, score in zip(rows, reward.score(texts, **columns), strict=True):
-                row["rewards"][name] = score.value
-
-    def _rewards(self) -> dict[str, Any]:
-        if not hasattr(self, "_built"):
-            self._built = build(self.config.rewards, agent=self.agent)
-        return self._built
 
     def _uniform(self) -> dict[str, Any]:
-        """What guessing among the places of the training split would reach."""
-        training, _ = read_records(self.folder, self.config.data.train_split, check_images=False)
+        """Guessing among the places of the training split; empty if there is none."""
+        training, _ = read_records(
+            dataset_folder(self.config), self.config.data.train_split, check_images=False
+        )
         places = sorted({(record.latitude, record.longitude) for record in training})
         truths = [(record.latitude, record.longitude) for record in self.records]
         return uniform_guess(places, truths) if places else {}
 
     def _tensorboard(self, result: dict[str, Any]) -> None:
+        """A curve a figure over the models in their order; an earlier evaluation is replaced."""
         from torch.utils.tensorboard import SummaryWriter
 
+        folder = self.output / "tensorboard"
+        shutil.rmtree(folder, ignore_errors=True)
         for step, (name, figures) in enumerate(result["models"].items()):
-            writer = SummaryWriter(str(self.output / "tensorboard" / name))
-            for key, value in {**figures, **figures.get("rewards", {})}.items():
-                if isinstance(value, int | float):
-                    writer.add_scalar(f"eval/{key}", value, step)
-            writer.close()
+            rewards = {f"reward_{key}": value for key, value in figures.get("rewards", {}).items()}
+            with SummaryWriter(str(folder / name)) as writer:
+                for key, value in {**figures, **rewards}.items():
+                    if isinstance(value, int | float):
+                        writer.add_scalar(f"eval/{key}", value, step)
 
 
-def prediction(model: str, record: Record, text: str) -> dict[str, Any]:
-    """A row of predictions.jsonl: the raw completion, what was read from it, and the truth."""
-    completion = parse(text)
-    row: dict[str, Any] = {"model": model, "id": record.id, "completion": text}
-    row |= {"answer": completion.answer, **locate_answer(text), **truth(record)}
-    row["parsed"] = completion.well_formed and 2 <= len(completion.parts) <= 3
-    row["distance_km"] = row_distance(row)
-    return row
-
-
-def locate_answer(text: str) -> dict[str, Any]:
-    """Where a completion's answer is: coordinates that it gives itself, or its address geocoded."""
-    completion = parse(text)
-    if completion.coordinates is not None:
-        latitude, longitude = completion.coordinates
-        level, matched = "coordinates", None
-    elif (place := geocode("; ".join(completion.parts))) is not None:
-        latitude, longitude = place.latitude, place.longitude
-        level, matched = place.level, place.matched
-    else:
-        return dict.fromkeys(("predicted_latitude", "predicted_longitude", "level", "matched"))
-    return {
-        "predicted_latitude": latitude,
-        "predicted_longitude": longitude,
-        "level": level,
-        "matched": matched,
-    }
+def _stored(key: tuple[str, int, str], text: str) -> dict[str, Any]:
+    """What a killed evaluation leaves of a row; the rest is read from the record again."""
+    model, draw, record_id = key
+    row: dict[str, Any] = {"model": model, "id": record_id, "completion": text}
+    return {**row, "draw": draw} if draw else row
 
 
 def _batches(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
@@ -198,18 +248,14 @@ def _batches(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]
 
 
 def _whole_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of an earlier try; a last line that was cut by a kill is passed over."""
+    """Rows of an earlier try; one that a kill has cut, or that is not ours, is passed over."""
     if not path.is_file():
         return
-    whole = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            whole.append(json.loads(line))
-        except ValueError:
-            continue
-    write_atomic(path, "".join(f"{_line(row)}\n" for row in whole))
-    yield from whole
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False)
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and {"model", "id", "completion"} <= row.keys():
+                yield row

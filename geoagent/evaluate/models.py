@@ -64,8 +64,11 @@ def from_folder(folder: Path) -> Candidate:
     """A checkpoint by its folder: a complete model, or adapters that name theirs."""
     if (folder / ADAPTER_FILE).is_file():
         base = read_json(folder / ADAPTER_FILE).get("base_model_name_or_path")
-        if not isinstance(base, str) or not base:
-            raise UsageError(f"{folder / ADAPTER_FILE}: does not name its base model")
+        if not isinstance(base, str) or not Path(base, "config.json").is_file():
+            raise UsageError(
+                f"{folder / ADAPTER_FILE}: its base model ({base}) is not a folder here; give "
+                "its path there, or name the run instead"
+            )
         return Candidate(folder.name, base, str(folder))
     if not (folder / "config.json").is_file():
         raise UsageError(f"{folder}: not a model folder (it has no config.json)")

@@ -15,6 +15,7 @@ from geoagent.config import ModelConfig
 from geoagent.data.prompt import QUESTION
 from geoagent.errors import UsageError
 from geoagent.evaluate.models import Candidate
+from geoagent.files import read_json
 
 VISION_TOKENS: Final = (
     "<|vision_start|>",
@@ -36,11 +37,13 @@ class Predictor:
         quiet_libraries()
         prepare_torch()
         import torch
+        from safetensors import SafetensorError
         from swift.infer_engine import TransformersEngine
         from swift.model import get_model_processor
         from swift.template import get_template
 
         on_gpu = torch.cuda.is_available()
+        refuse_code(candidate.model)
         try:
             use_image_tokens_of(candidate.model)
             model, processor = get_model_processor(
@@ -55,7 +58,7 @@ class Predictor:
             self.engine = TransformersEngine(
                 model, template=template, adapters=adapters, max_batch_size=0
             )
-        except Exception as error:  # whatever a broken or absent checkpoint trips over
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             name = candidate.adapters or candidate.model
             raise UsageError(f"{name}: cannot be loaded ({reason[0][:200]})") from error
@@ -93,10 +96,27 @@ class Predictor:
 
 
 def quiet_libraries() -> None:
-    """Only warnings from ms-swift and no bars from transformers; call before they are imported."""
-    os.environ.setdefault("LOG_LEVEL", "WARNING")
+    """Only errors from ms-swift and no bars from transformers; call before they are imported."""
+    os.environ.setdefault("LOG_LEVEL", "ERROR")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def refuse_code(model: str) -> None:
+    """UsageError if a model folder wants Python of its own run (`auto_map` in one of its files).
+
+    ms-swift loads every model with trust_remote_code, so a folder that someone handed over could
+    run anything. Qwen2.5-VL needs no such code.
+    """
+    for file in sorted(Path(model).glob("*config.json")):
+        if _mentions(read_json(file), "auto_map"):
+            raise UsageError(f"{file}: brings its own code (auto_map), which is not run here")
+
+
+def _mentions(value: Any, key: str) -> bool:
+    if isinstance(value, dict):
+        return key in value or any(_mentions(item, key) for item in value.values())
+    return isinstance(value, list) and any(_mentions(item, key) for item in value)
 
 
 def forbid_vision_tokens(model: Any, tokenizer: Any) -> None:

@@ -1,0 +1,45 @@
+"""What a row of predictions.jsonl is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from geoagent.answer import Completion, parse
+from geoagent.data.record import Record
+from geoagent.data.swift import truth
+from geoagent.evaluate.metrics import row_distances
+from geoagent.geo.geocoder import geocode
+
+
+def prediction(model: str, record: Record, text: str) -> dict[str, Any]:
+    """A row: the raw completion, what was read from it, the truth, and the distance in km.
+
+    The distance is null where the answer is nowhere.
+    """
+    completion = parse(text)
+    row: dict[str, Any] = {"model": model, "id": record.id, "completion": text}
+    row |= {"answer": completion.answer, **located(completion), **truth(record)}
+    distance = float(row_distances([row])[0])
+    return {**row, "distance_km": None if math.isnan(distance) else distance}
+
+
+def located(completion: Completion) -> dict[str, Any]:
+    """Where an answer is: coordinates that it gives itself, or its address geocoded; else nulls.
+
+    `level` is the finest level that matched (city, region, country), or `coordinates`.
+    """
+    if completion.coordinates is not None:
+        latitude, longitude = completion.coordinates
+        level, matched = "coordinates", None
+    elif (place := geocode("; ".join(completion.parts))) is not None:
+        latitude, longitude = place.latitude, place.longitude
+        level, matched = place.level, place.matched
+    else:
+        return dict.fromkeys(("predicted_latitude", "predicted_longitude", "level", "matched"))
+    return {
+        "predicted_latitude": latitude,
+        "predicted_longitude": longitude,
+        "level": level,
+        "matched": matched,
+    }

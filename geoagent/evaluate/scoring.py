@@ -1,0 +1,71 @@
+"""The rewards of training, on completions that were predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from geoagent.rewards.registry import build, total, weighted
+
+if TYPE_CHECKING:
+    from geoagent.agent.client import AgentClient
+    from geoagent.config import Config
+    from geoagent.rewards.base import Score
+
+CHUNK: Final = 64
+"""Rows between two reports of progress: an agent on a CPU answers about one question a second."""
+
+
+class Scorer:
+    """Scores rows of predictions.jsonl with the weighted rewards of a configuration."""
+
+    def __init__(self, config: Config, agent: AgentClient | None) -> None:
+        self.config = config.rewards
+        self.agent = agent
+        names = weighted(config.rewards) if config.eval.rewards else []
+        self.rewards = build(config.rewards, names, agent=agent) if names else {}
+
+    def score(
+        self, rows: Sequence[dict[str, Any]], tell: Callable[[int, int], None]
+    ) -> dict[str, Any]:
+        """Add `rewards` to the rows; returns their means and the mean of the weighted sum.
+
+        Empty if the configuration wants no rewards. `tell` gets the rows done and their number.
+        OutageError if a reward's service is away.
+        """
+        if not self.rewards:
+            return {}
+        scores: dict[str, list[Score]] = {name: [] for name in self.rewards}
+        for start in range(0, len(rows), CHUNK):
+            tell(start, len(rows))
+            chunk = rows[start : start + CHUNK]
+            columns = {name: [row.get(name) for row in chunk] for name in chunk[0]}
+            completions = [row["completion"] for row in chunk]
+            for name, reward in self.rewards.items():
+                scores[name] += reward.score(completions, **columns)
+        for index, row in enumerate(rows):
+            row["rewards"] = {name: column[index].value for name, column in scores.items()}
+        return self._means(scores)
+
+    def _means(self, scores: dict[str, list[Score]]) -> dict[str, Any]:
+        totals = total(scores, self.config.weights)
+        means = {
+            name: sum(score.value for score in column) / len(column)
+            for name, column in scores.items()
+        }
+        result: dict[str, Any] = {"mean_reward": sum(totals) / len(totals), "rewards": means}
+        if "consistency" in scores:
+            result["agent"] = {
+                label: int(sum(float(s.parts.get(part) or 0) for s in scores["consistency"]))
+                for label, part in (
+                    ("asked", "asked"),
+                    ("agreed", "agreed"),
+                    ("failed", "agent_failed"),
+                )
+            }
+        return result
+
+    def stats(self) -> dict[str, Any]:
+        """What the agent was asked so far, under the key `agent`; empty without one."""
+        return {} if self.agent is None else {"agent": asdict(self.agent.stats)}
