@@ -128,6 +128,8 @@ class SftConfig:
     max_length: int = _limited(4096, low=64)
     lora: LoraConfig = field(default_factory=LoraConfig)
     freeze_vit: bool = True
+    gradient_checkpointing: bool = True
+    """Compute activations twice instead of keeping them: slower, much less memory."""
     deepspeed: str | None = _limited("zero3", choices=("zero0", "zero1", "zero2", "zero3"))
     save_steps: int = _limited(200, low=1)
     keep_checkpoints: int = _limited(2, low=1)
@@ -160,6 +162,7 @@ class GrpoConfig:
     lr_scheduler: str = "cosine"
     lora: LoraConfig = field(default_factory=LoraConfig)
     freeze_vit: bool = True
+    gradient_checkpointing: bool = True
     vllm: bool = True
     """Generate with vLLM in the training processes (colocated); needs GPUs."""
     vllm_memory: float = _limited(0.7, above=0.0, high=1.0)

@@ -110,6 +110,8 @@ def _common(config: Config, run: Run, stage: str, settings: SftConfig | GrpoConf
         "max_length": settings.max_length,
         "freeze_vit": settings.freeze_vit,
         "freeze_aligner": settings.freeze_vit,
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "vit_gradient_checkpointing": settings.gradient_checkpointing,
         "save_steps": settings.save_steps,
         "save_total_limit": settings.keep_checkpoints,
         "logging_steps": settings.logging_steps,

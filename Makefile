@@ -1,0 +1,48 @@
+# The front door. `make help` lists the targets.
+PY := .venv/bin/python
+RUN ?= $(shell ls -td runs/*/ 2>/dev/null | head -1)
+SEED ?= 0
+ARGS ?=
+SUBMIT := $(PY) -m jobs submit
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval tensorboard clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv from the locked requirements (once)
+	@./scripts/setup.sh
+
+demo: setup ## the whole pipeline, small: SFT, GRPO, evaluation on this machine [SEED=1]
+	@$(SUBMIT) sft grpo eval recipe=demo cluster=local seed=$(SEED) \
+	  name=demo-seed$(SEED)-$$(date +%Y%m%d-%H%M%S) $(ARGS)
+
+test: setup ## all tests, with coverage
+	@$(PY) -m pytest --cov --cov-report=term:skip-covered --durations=10 $(ARGS)
+
+test-unit: setup ## only the tests that take seconds
+	@$(PY) -m pytest tests/unit $(ARGS)
+
+lint: setup ## style, types
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+format: setup ## format the code
+	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .
+
+lock: setup ## requirements/*.in to locked files with hashes
+	@./scripts/lock.sh
+
+submit-sft: setup ## submit SFT [ARGS="recipe=geoagent cluster=slurm name=… key=value …"]
+	@$(SUBMIT) sft $(ARGS)
+
+submit-grpo: setup ## submit GRPO, and SFT before it unless the run has it [ARGS=…]
+	@$(SUBMIT) grpo $(ARGS)
+
+submit-eval: setup ## submit the evaluation [ARGS=…]
+	@$(SUBMIT) eval $(ARGS)
+
+tensorboard: setup ## show a run's curves [RUN=runs/NAME; default: the newest]
+	@$(PY) -m tensorboard.main --logdir $(RUN) --host 127.0.0.1
+
+clean: ## remove the environment and caches, not the runs
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
