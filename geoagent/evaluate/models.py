@@ -60,6 +60,13 @@ def choose(config: Config, run: Run, name: str | None = None) -> Candidate:
     raise UsageError(f"{run.path}: no model '{name}'; it has {', '.join(c.name for c in found)}")
 
 
+def trained_pixels(folder: Path) -> int | None:
+    """The image size that a checkpoint was trained with, from what ms-swift notes beside it."""
+    notes = folder / "args.json"
+    pixels = read_json(notes).get("max_pixels") if notes.is_file() else None
+    return pixels if isinstance(pixels, int) else None
+
+
 def from_folder(folder: Path) -> Candidate:
     """A checkpoint by its folder: a complete model, or adapters that name theirs."""
     if (folder / ADAPTER_FILE).is_file():

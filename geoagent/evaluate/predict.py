@@ -29,8 +29,8 @@ VISION_TOKENS: Final = (
 class Predictor:
     """A loaded model on this machine's GPU, or on its CPU.
 
-    `max_pixels` is the size in pixels that larger images are scaled down to; None leaves it to
-    the model's own processor. Raises UsageError if the model cannot be loaded.
+    `max_pixels` is the size in pixels that larger images are scaled down to; None takes it from
+    the model's own processor (ms-swift alone would not). Raises UsageError if the model cannot be loaded.
     """
 
     def __init__(self, candidate: Candidate, config: ModelConfig, max_pixels: int | None) -> None:
@@ -52,7 +52,11 @@ class Predictor:
                 torch_dtype=_dtype(config.dtype, on_gpu),
                 device_map=None if on_gpu else "cpu",
             )
-            template = get_template(processor, template_type=config.template, max_pixels=max_pixels)
+            template = get_template(
+                processor,
+                template_type=config.template,
+                max_pixels=max_pixels or processor.image_processor.size["longest_edge"],
+            )
             forbid_vision_tokens(model, processor.tokenizer)
             adapters = [candidate.adapters] if candidate.adapters else None
             self.engine = TransformersEngine(

@@ -1,0 +1,95 @@
+"""Where was this photo taken? One model, some image files."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from geoagent.answer import LEVELS, Completion, parse
+from geoagent.evaluate.rows import located
+
+if TYPE_CHECKING:
+    from geoagent.evaluate.predict import Predictor
+
+BATCH: Final = 8
+
+
+def check_image(path: Path) -> None:
+    """The file can be decoded as an image; ValueError says why not."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except Image.UnidentifiedImageError as error:
+        raise ValueError("not an image, or of an unknown kind") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(f"cannot be read as an image ({reason})") from error
+
+
+def locate(
+    images: Sequence[Path], predictor: Predictor, max_new_tokens: int
+) -> Iterator[dict[str, Any]]:
+    """A result an image, in order, for images that have passed `check_image`.
+
+    Keys: image, address, latitude, longitude (degrees; null if the answer is nowhere), level and
+    matched (how it was found), reasoning (stage → clues, reasoning, conclusion, uncertainty) and
+    the raw completion.
+    """
+    for start in range(0, len(images), BATCH):
+        some = images[start : start + BATCH]
+        texts = predictor.complete([path.resolve() for path in some], max_new_tokens)
+        for path, text in zip(some, texts, strict=True):
+            yield _result(path, text)
+
+
+def _result(path: Path, text: str) -> dict[str, Any]:
+    completion = parse(text)
+    place = located(completion)
+    return {
+        "image": str(path),
+        "address": "; ".join(completion.parts) or None,
+        "latitude": place["predicted_latitude"],
+        "longitude": place["predicted_longitude"],
+        "level": place["level"],
+        "matched": place["matched"],
+        "reasoning": _reasoning(completion),
+        "completion": text,
+    }
+
+
+def _reasoning(completion: Completion) -> dict[str, dict[str, Any]]:
+    return {
+        level: {
+            "clues": list(stage.clues),
+            "reasoning": stage.reasoning,
+            "conclusion": stage.conclusion,
+            "uncertainty": stage.uncertainty,
+        }
+        for level in LEVELS
+        if (stage := completion.stages.get(level)) is not None
+    }
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """A result for a person to read."""
+    lines = [result["image"], f"  address      {result['address'] or '(no answer)'}"]
+    lines.append(f"  coordinates  {_coordinates(result)}")
+    for level, stage in result["reasoning"].items():
+        text = f"  {level:<11}  {stage['conclusion'] or '–'}: {stage['reasoning'] or '–'}"
+        lines.append(textwrap.fill(text, 100, subsequent_indent=" " * 15))
+    if result["address"] is None:
+        lines.append(f"  the model wrote: {result['completion'][:300]!r}")
+    return "\n".join(lines)
+
+
+def _coordinates(result: dict[str, Any]) -> str:
+    if result["latitude"] is None:
+        return "(none: the answer names no place that is known)"
+    shown = f"{result['latitude']:.5f}, {result['longitude']:.5f}"
+    if result["level"] == "coordinates":
+        return f"{shown} (as the model wrote them)"
+    return f"{shown} (the {result['level']} {result['matched']})"
