@@ -63,6 +63,7 @@ def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, A
     to evaluate; OutageError if the agent is away: then predictions are kept, nothing is scored.
     """
     models = candidates(config, run)
+    scorer = Scorer(config, agent)  # before hours of prediction: it may refuse
     chosen = [Evaluation(config, run, benchmark, models) for benchmark in benchmarks(config)]
     total = sum(evaluation.completions for evaluation in chosen)
     progress = Progress(run.progress_file(STAGE), total=total, unit="completion")
@@ -73,7 +74,6 @@ def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, A
             for step in evaluation.predict(candidate, load):
                 done += step
                 progress.update(done, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
-    scorer = Scorer(config, agent)
     return {evaluation.benchmark.name: evaluation.report(scorer, progress) for evaluation in chosen}
 
 

@@ -30,7 +30,8 @@ class Predictor:
     """A loaded model on this machine's GPU, or on its CPU.
 
     `max_pixels` is the size in pixels that larger images are scaled down to; None takes it from
-    the model's own processor (ms-swift alone would not). Raises UsageError if the model cannot be loaded.
+    the model's own processor (ms-swift alone would not). Raises UsageError if the model cannot be
+    loaded.
     """
 
     def __init__(self, candidate: Candidate, config: ModelConfig, max_pixels: int | None) -> None:

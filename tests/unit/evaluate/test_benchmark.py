@@ -1,0 +1,363 @@
+"""The evaluation stage with a predictor that needs no model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from geoagent.agent.client import AgentStats, Judgement
+from geoagent.config import Config, to_yaml
+from geoagent.errors import OutageError, UsageError
+from geoagent.evaluate import __main__ as program
+from geoagent.evaluate.benchmark import evaluate
+from geoagent.evaluate.models import candidates, choose, from_folder, trained_pixels
+from geoagent.files import read_jsonl, write_json, write_jsonl
+from geoagent.run import Run
+
+PLACES = {
+    "a": ("Peru; Ancash; Huaraz", -9.52614, -77.52869),
+    "b": ("France; Ile-de-France; Paris", 48.85341, 2.3488),
+    "c": ("Norway; Oslo; Oslo", 59.91273, 10.74609),
+    "d": ("Japan; Tokyo; Tokyo", 35.6895, 139.69171),
+    "e": ("Peru; Ancash; Huaraz", -9.52614, -77.52869),
+}
+
+
+def answer(place: str) -> str:
+    return f"<think>{{}}</think><answer>{place}</answer>"
+
+
+class FakePredictor:
+    """Says Huaraz for every photo if it is the SFT model, nonsense if it is the base."""
+
+    loads: list[str]
+    calls: list[tuple[list[str], dict[str, Any]]]
+    die_at: int | None
+
+    def __init__(self, candidate: Any, config: Any, max_pixels: int | None) -> None:
+        self.loads.append(candidate.name)
+        self.name = candidate.name
+
+    def complete(self, images: Sequence[Path], max_new_tokens: int, **options: Any) -> list[str]:
+        if len(self.calls) == self.die_at:
+            raise KeyboardInterrupt
+        self.calls.append(([image.stem for image in images], options))
+        said = answer("Peru; Ancash; Huaraz") if self.name == "sft" else "???"
+        return [said for _ in images]
+
+
+@pytest.fixture
+def predictor(monkeypatch: pytest.MonkeyPatch) -> type[FakePredictor]:
+    fresh = type("Fresh", (FakePredictor,), {"loads": [], "calls": [], "die_at": None})
+    monkeypatch.setattr("geoagent.evaluate.predict.Predictor", fresh)
+    return fresh
+
+
+def write_dataset(folder: Path, split: str = "heldout") -> None:
+    rows = []
+    for name, (address, latitude, longitude) in PLACES.items():
+        country, region, city = address.split("; ")
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (28, 28)).save(folder / "images" / f"{name}.jpg")
+        rows.append(
+            {
+                "id": name,
+                "image": f"images/{name}.jpg",
+                "latitude": latitude,
+                "longitude": longitude,
+                "country": country,
+                "region": region,
+                "city": city,
+                "split": split,
+            }
+        )
+    rows.append({**rows[0], "id": "t", "split": "train"})
+    rows.append({**rows[0], "id": "bad", "latitude": 123})
+    write_jsonl(folder / "records.jsonl", rows)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    monkeypatch.chdir(tmp_path)
+    write_dataset(tmp_path / "dataset")
+
+    def make(**changes: Any) -> Run:
+        config = Config()
+        config.model.kind = "tiny"
+        config.data.name, config.data.path = "test", str(tmp_path / "dataset")
+        weigh(config, format=1.0, spatial=1.5)
+        config.eval.batch_size = 2
+        for key, value in changes.items():
+            setattr(config.eval, key, value)
+        run = Run(tmp_path / "run")
+        checkpoint(run.model)
+        checkpoint(run.checkpoints("sft") / "checkpoint-5")
+        run.config_file.write_text(to_yaml(config))
+        return run
+
+    return make
+
+
+def weigh(config: Config, **weights: float) -> None:
+    """Only these rewards; a weight of 0 switches the others off."""
+    config.rewards.weights = dict.fromkeys(config.rewards.weights, 0.0) | weights
+
+
+def checkpoint(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        for name in ("trainer_state.json", "config.json"):
+            (folder / name).write_text("{}")
+        (folder / "model.safetensors").write_bytes(b"weights")
+
+
+def result_of(run: Run, benchmark: str = "heldout") -> Any:
+    return json.loads((run.evaluation(benchmark) / "metrics.json").read_text())
+
+
+def test_figures_rows_and_curves(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = make_run()
+    assert program.main(["--run", str(run.path)]) == 0
+    result = result_of(run)
+    assert list(result["models"]) == ["base", "sft"]
+    assert result["last"] == "sft"
+    assert result["rejected"] == 1
+    base, sft = result["models"]["base"], result["models"]["sft"]
+    assert (base["count"], base["parse_rate"], base["geocoded_rate"]) == (5, 0.0, 0.0)
+    assert base["mean_reward"] == 0.0
+    assert (sft["parse_rate"], sft["accuracy_1km"]) == (1.0, 0.4)
+    assert sft["rewards"]["format"] == 1.0
+    # Two of five are exactly right, the others thousands of km off.
+    assert sft["rewards"]["spatial"] == pytest.approx(0.4, abs=1e-4)
+    assert sft["mean_reward"] == pytest.approx(1.0 + 1.5 * 0.4, abs=1e-3)
+    assert result["uniform"]["accuracy_25km"] == 0.4  # the training split knows only Huaraz
+    assert "agent" not in result
+    rows = list(read_jsonl(run.evaluation("heldout") / "predictions.jsonl"))
+    assert [(row["model"], row["id"]) for row in rows[4:6]] == [("base", "e"), ("sft", "a")]
+    assert rows[0]["predicted_latitude"] is None
+    assert rows[0]["distance_km"] is None
+    assert rows[5]["level"] == "city"
+    assert rows[5]["distance_km"] == pytest.approx(0.0, abs=0.01)
+    assert rows[5]["rewards"]["spatial"] == pytest.approx(1.0, abs=1e-4)
+    printed = capsys.readouterr().out
+    assert "uniform guess" in printed
+    assert "SFT" in printed
+    assert json.loads(run.done_file("eval").read_text())["models"] == ["base", "sft"]
+    assert json.loads(run.progress_file("eval").read_text())["total"] == 10
+    assert scalar(run, "sft", "eval/accuracy_1km") == pytest.approx(0.4)
+    assert scalar(run, "sft", "eval/reward_format") == 1.0
+
+
+def scalar(run: Run, model: str, tag: str) -> float:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.evaluation("heldout") / "tensorboard" / model))
+    events.Reload()
+    return float(events.Scalars(tag)[0].value)
+
+
+def test_goes_on_after_a_kill(make_run: Callable[..., Run], predictor: type[FakePredictor]) -> None:
+    run = make_run()
+    predictor.die_at = 4  # base has 3 batches; sft is killed in its second
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run.config(), run, None)
+    path = run.evaluation("heldout") / "predictions.jsonl"
+    assert len(list(read_jsonl(path))) == 7
+    with path.open("a") as file:
+        file.write('{"model": "sft", "id": "c", "comple')
+    predictor.die_at = None
+    predictor.calls.clear()
+    predictor.loads.clear()
+    evaluate(run.config(), run, None)
+    assert predictor.loads == ["sft"]
+    assert [images for images, _ in predictor.calls] == [["c", "d"], ["e"]]
+    assert len(list(read_jsonl(path))) == 10
+
+
+def test_a_batch_that_is_there_in_part_is_made_again_whole(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run()
+    evaluate(run.config(), run, None)
+    path = run.evaluation("heldout") / "predictions.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"sft", "id": "d"' not in line))
+    predictor.calls.clear()
+    evaluate(run.config(), run, None)
+    assert [images for images, _ in predictor.calls] == [["c", "d"]]
+    assert len(list(read_jsonl(path))) == 10
+
+
+def test_new_weights_are_predicted_again(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run()
+    evaluate(run.config(), run, None)
+    predictor.loads.clear()
+    evaluate(run.config(), run, None)
+    assert predictor.loads == []
+    checkpoint(run.checkpoints("sft") / "checkpoint-6")
+    evaluate(run.config(), run, None)
+    assert predictor.loads == ["sft"]
+
+
+def test_fewer_samples_give_figures_of_fewer(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run()
+    evaluate(run.config(), run, None)
+    run = make_run(limit=2)
+    assert evaluate(run.config(), run, None)["heldout"]["models"]["sft"]["count"] == 2
+
+
+def test_samples_have_the_same_seeds_for_all_models(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run(reward_samples=2)
+    result = evaluate(run.config(), run, None)["heldout"]
+    calls = [(tuple(images), tuple(sorted(options.items()))) for images, options in predictor.calls]
+    assert len(calls) == 2 * 3 * 3
+    assert calls[:9] == calls[9:]
+    seeds = {options["seed"] for _, options in predictor.calls}
+    assert len(seeds) == 9
+    hot = [options for _, options in predictor.calls if options["temperature"] > 0]
+    assert len(hot) == 12
+    sampled = list(read_jsonl(run.evaluation("heldout") / "sampled.jsonl"))
+    assert len(sampled) == 20
+    assert {row["draw"] for row in sampled} == {1, 2}
+    assert "spatial" in sampled[0]["rewards"]
+    sft = result["models"]["sft"]
+    assert sft["sampled_mean_reward"] == pytest.approx(sft["mean_reward"])
+    assert (run.evaluation("heldout") / "table.txt").read_text().count("1.600") == 2
+    predictor.calls.clear()
+    evaluate(run.config(), run, None)
+    assert predictor.calls == []
+
+
+def test_without_rewards_nothing_is_sampled_or_scored(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run(rewards=False, reward_samples=2)
+    result = evaluate(run.config(), run, None)["heldout"]
+    assert "mean_reward" not in result["models"]["sft"]
+    assert len(predictor.calls) == 6
+    assert "reward" not in (run.evaluation("heldout") / "table.txt").read_text()
+
+
+class FakeAgent:
+    """Agrees with nothing and counts."""
+
+    def __init__(self, away: bool = False) -> None:
+        self.away = away
+        self.stats = AgentStats()
+
+    def ask(self, questions: Sequence[Any]) -> list[Judgement]:
+        if self.away:
+            raise OutageError("the agent is away")
+        self.stats.asked += len(questions)
+        return [Judgement("Nowhere") for _ in questions]
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_an_outage_is_never_a_reward(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    away: bool,
+) -> None:
+    run = make_run()
+    config = run.config()
+    weigh(config, consistency=1.0)
+    run.config_file.write_text(to_yaml(config))
+    stage = {"Clues": [], "Reasoning": "x" * 150, "Conclusion": "Peru", "Uncertainty": ""}
+    think = json.dumps({"ChainOfThought": {"CountryIdentification": stage}})
+    text = f"<think>{think}</think><answer>Peru; Ancash</answer>"
+    monkeypatch.setattr(predictor, "complete", lambda self, images, *_, **__: [text] * len(images))
+    monkeypatch.setattr("geoagent.train.rewards.make_agent", lambda *_: FakeAgent(away))
+    code = program.main(["--run", str(run.path)])
+    output = run.evaluation("heldout")
+    assert len(list(read_jsonl(output / "predictions.jsonl"))) == 10
+    if away:
+        assert code == 75
+        assert capsys.readouterr().err == "error: the agent is away\n"
+        assert not (output / "metrics.json").exists()
+        assert not run.done_file("eval").exists()
+    else:
+        assert code == 0
+        assert result_of(run)["agent"]["asked"] == 10
+        asked = result_of(run)["models"]["sft"]["agent"]
+        assert asked == {"asked": 5, "agreed": 0, "failed": 0}
+
+
+def test_photographs_are_a_second_benchmark(
+    make_run: Callable[..., Run], predictor: type[FakePredictor], tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "data" / "photos", "photos")
+    run = make_run(reward_samples=1)
+    results = evaluate(run.config(), run, None)
+    assert list(results) == ["heldout", "photos"]
+    assert results["photos"]["models"]["sft"]["accuracy_1km"] == 0.4
+    assert "sampled_mean_reward" not in results["photos"]["models"]["sft"]
+    assert (run.evaluation("photos") / "predictions.jsonl").is_file()
+    assert predictor.loads == ["base", "sft"]  # once for both
+
+
+def test_nothing_to_evaluate_on(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = make_run()
+    config = run.config()
+    config.data.eval_split = "none"
+    run.config_file.write_text(to_yaml(config))
+    assert program.main(["--run", str(run.path)]) == 2
+    error = capsys.readouterr().err
+    assert "no usable record in split 'none'" in error
+    assert error.count("\n") == 1
+
+
+def test_models_of_a_run(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    adapters = run.checkpoints("grpo") / "checkpoint-9"
+    checkpoint(adapters)
+    write_json(adapters / "adapter_config.json", {})
+    found = candidates(run.config(), run)
+    assert [candidate.name for candidate in found] == ["base", "sft", "grpo"]
+    assert found[2].model == str(run.model)
+    assert found[2].adapters == str(adapters)
+    assert choose(run.config(), run) == found[2]
+    assert choose(run.config(), run, "sft") == found[1]
+
+
+def test_unknown_models_are_refused(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    with pytest.raises(UsageError, match="no model 'grpo'; it has base, sft"):
+        choose(run.config(), run, "grpo")
+
+
+def test_models_by_their_folder(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "model")
+    assert from_folder(tmp_path / "model").adapters is None
+    adapters = tmp_path / "adapters"
+    write_json(adapters / "adapter_config.json", {"base_model_name_or_path": "someone/else"})
+    with pytest.raises(UsageError, match="not a folder here"):
+        from_folder(adapters)
+    base = str(tmp_path / "model")
+    write_json(adapters / "adapter_config.json", {"base_model_name_or_path": base})
+    assert from_folder(adapters).model == base
+    with pytest.raises(UsageError, match=r"has no config\.json"):
+        from_folder(tmp_path)
+    assert trained_pixels(adapters) is None
+    write_json(adapters / "args.json", {"max_pixels": 784})
+    assert trained_pixels(adapters) == 784
