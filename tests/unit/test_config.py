@@ -1,0 +1,171 @@
+"""The configuration: layers, overrides, and one clear line for everything that is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geoagent import config as module
+from geoagent.config import CONFIG_ROOT, Config, load, resolve, to_yaml
+from geoagent.errors import UsageError
+
+SHIPPED = sorted(CONFIG_ROOT.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIG_ROOT)))
+def test_every_shipped_file_loads(path: Path) -> None:
+    assert isinstance(load([path]), Config)
+
+
+def test_there_are_shipped_files() -> None:
+    assert len(SHIPPED) >= 7
+
+
+def test_nothing_given_is_the_schema() -> None:
+    assert resolve() == Config()
+
+
+def test_yaml_gives_the_same_config_again(tmp_path: Path) -> None:
+    before = resolve(["recipe=demo", "name=x", "rewards.weights.spatial=0.25", "grpo.beta=1e-4"])
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(before))
+    assert load([path]) == before
+    assert before.grpo.beta == 1e-4
+
+
+def test_layers_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("defaults: [model/tiny]\nmodel: {max_pixels: 50176}\ngrpo: {beta: 0.5}\n")
+    config = resolve([str(path), "grpo.beta=0.25"])
+    assert config.model.kind == "tiny"  # from defaults
+    assert config.model.max_pixels == 50176  # the file wins over its defaults
+    assert config.grpo.beta == 0.25  # the command line wins over the file
+
+
+def test_weights_are_merged_by_name() -> None:
+    config = resolve(["rewards.weights.spatial=0", "rewards.weights.hierarchical=1"])
+    assert config.rewards.weights["spatial"] == 0
+    assert config.rewards.weights["hierarchical"] == 1
+    assert config.rewards.weights["semantic"] == 1.0
+
+
+WRONG = {
+    "grpo.generatoins=4": "grpo.generatoins: unknown key; did you mean grpo.generations?",
+    "generations=4": "generations: unknown key; did you mean grpo.generations?",
+    "modle.kind=tiny": "modle: unknown key; did you mean model?",
+    "grpo=4": "grpo: expected a group of keys",
+    "grpo.beta=lots": "grpo.beta: Value 'lots' of type 'str' could not be converted to Float",
+    "seed=1.5": "seed: Value '1.5'",
+    "grpo.beta=-1": "grpo.beta: -1.0 is out of range (at least 0.0)",
+    "grpo.top_p=1.5": "grpo.top_p: 1.5 is out of range (at most 1.0)",
+    "sft.learning_rate=0": "sft.learning_rate: 0.0 is out of range (more than 0.0)",
+    "sft.learning_rate=nan": "sft.learning_rate: nan is not a finite number",
+    "model.kind=tny": "model.kind: 'tny' is none of pretrained, tiny; did you mean tiny?",
+    "model=tny": "model=tny: no such choice; did you mean model=tiny?",
+    "recipe=zzz": "recipe=zzz: no such choice; there are: ",
+    "rewards.weights.spatal=1": "rewards.weights.spatal: unknown reward; did you mean spatial?",
+    "rewards.weights.spatial=nan": "rewards.weights.spatial: nan is not a weight",
+    "rewards.weights.spatial=-1": "rewards.weights.spatial: -1.0 is not a weight",
+    "rewards.weights=null": "rewards.weights",
+    "sft.epochs=null": "sft.epochs",
+    "foo": "foo: expected key=value",
+    "=4": "=4: expected key=value",
+    "name=[a": "name=[a:",
+    "name=${oc.env:HF_TOKEN}": "secrets are not read into the configuration",
+    "grpo.generations=3": "grpo.generations: 3 does not divide",
+    "model.tiny.image_size=100": "model.tiny.image_size: 100 is not a multiple of 28",
+    "model.tiny.kv_heads=3": "model.tiny.kv_heads: 3 does not divide",
+    "model.tiny.hidden_size=130": "model.tiny.hidden_size: 130 does not divide",
+    "model.tiny.vision_hidden_size=65": "model.tiny.vision_hidden_size",
+    "agent.backend=external": "agent.url: is needed",
+    "rewards.consistency.full_characters=50": "full_characters: must be above",
+}
+
+
+@pytest.mark.parametrize(("argument", "message"), WRONG.items())
+def test_one_line_says_what_is_wrong(argument: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve([argument])
+    text = str(caught.value)
+    assert message in text
+    assert "\n" not in text
+
+
+def test_all_weights_zero() -> None:
+    zeros = [f"rewards.weights.{name}=0" for name in Config().rewards.weights]
+    with pytest.raises(UsageError, match="nothing would be learnt"):
+        resolve(zeros)
+
+
+def test_many_nodes_need_slurm() -> None:
+    with pytest.raises(UsageError, match=r"cluster.sft.nodes: this machine is one node"):
+        resolve(["cluster=local", "cluster.sft.nodes=2"])
+
+
+FILES = {
+    "grpo: {generatoins: 4}": "mine.yaml: grpo.generatoins: unknown key; did you mean",
+    "grpo: {beta: lots}": "mine.yaml: grpo.beta",
+    "grpo: {beta: -2}": "mine.yaml: grpo.beta: -2.0 is out of range",
+    "rewards: {weights: {spatail: 1}}": "mine.yaml: rewards.weights.spatail: unknown reward",
+    "grpo: [1, 2": "mine.yaml: not valid YAML",
+    "- 1\n- 2": "mine.yaml: expected keys and values",
+    "defaults: model/tiny": "mine.yaml: defaults: expected a list",
+    "defaults: [model/tny]": "defaults: model/tny: no file configs/model/tny.yaml; did you mean",
+    "grpo: null": "mine.yaml: grpo: expected a group of keys",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), FILES.items())
+def test_the_file_is_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load([path])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_names_a_near_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    with pytest.raises(UsageError, match=r"No such file or directory; did you mean .*mine\.yaml"):
+        load([tmp_path / "mien.yaml"])
+
+
+def test_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        load([path])
+
+
+def test_defaults_in_a_circle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONFIG_ROOT", tmp_path)
+    (tmp_path / "a.yaml").write_text("defaults: [b]\n")
+    (tmp_path / "b.yaml").write_text("defaults: [a]\n")
+    with pytest.raises(UsageError, match="names itself"):
+        load([tmp_path / "a.yaml"])
+
+
+def test_the_environment_is_read_where_it_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH", "/scratch/me")
+    assert resolve(["runs_dir=${oc.env:SCRATCH}/runs"]).runs_dir == "/scratch/me/runs"
+
+
+def test_no_torch_is_imported() -> None:
+    code = "import sys, geoagent.config; print([m for m in sys.modules if m in {'torch', 'numpy'}])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_geoagent_knows_nothing_of_jobs() -> None:
+    root = Path(module.__file__).parent
+    for path in root.rglob("*.py"):
+        for line in path.read_text().splitlines():
+            words = line.strip().split()
+            if words[:1] in (["import"], ["from"]):
+                assert words[1].split(".")[0] not in {"jobs", "submitit"}, f"{path}: {line}"

@@ -1,0 +1,96 @@
+"""Config → ms-swift's command line, and which checkpoint counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from geoagent.config import Config, resolve
+from geoagent.errors import UsageError
+from geoagent.run import Run
+from geoagent.train.arguments import grpo_arguments, sft_arguments
+from geoagent.train.checkpoints import latest
+
+
+def options(arguments: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for word in arguments:
+        if word.startswith("--"):
+            name, pairs[word[2:]] = word[2:], ""
+        else:
+            pairs[name] = f"{pairs[name]} {word}".strip()
+    return pairs
+
+
+def checkpoint(run: Run, stage: str, step: int, weights: str = "model.safetensors") -> Path:
+    folder = run.checkpoints(stage) / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "trainer_state.json").write_text("{}")
+    (folder / weights).write_text("x")
+    return folder
+
+
+def test_tiny_sft_trains_all_parameters(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    found = options(sft_arguments(resolve(["recipe=demo", "seed=3"]), run))
+    assert found["model"] == str(tmp_path / "model")
+    assert found["tuner_type"] == "full"
+    assert found["torch_dtype"] == "float32"
+    assert (found["bf16"], found["fp16"]) == ("false", "false")
+    assert found["seed"] == found["data_seed"] == "3"
+    assert "deepspeed" not in found
+    assert "resume_from_checkpoint" not in found
+
+
+def test_paper_recipe(tmp_path: Path) -> None:
+    config = resolve(["recipe=geoagent"])
+    run = Run(tmp_path)
+    found = options(sft_arguments(config, run))
+    assert found["model"] == "Qwen/Qwen2.5-VL-7B-Instruct"
+    assert (found["lora_rank"], found["lora_alpha"]) == ("64", "128")
+    assert found["deepspeed"] == "zero3"
+    adapter = checkpoint(run, "sft", 10, "adapter_model.safetensors")
+    (adapter / "adapter_config.json").write_text("{}")
+    found = options(grpo_arguments(config, run, ["spatial", "consistency"]))
+    assert found["adapters"] == found["ref_adapters"] == str(adapter)
+    assert found["reward_funcs"] == "spatial consistency"
+    assert found["reward_weights"] == "1.5 0.5"
+    assert found["num_generations"] == "8"
+    assert (found["use_vllm"], found["vllm_mode"]) == ("true", "colocate")
+    assert found["max_pixels"] == "200000"
+
+
+def test_grpo_starts_from_sft(tmp_path: Path) -> None:
+    run, config = Run(tmp_path), resolve(["recipe=demo"])
+    with pytest.raises(UsageError, match=r"no complete checkpoint to start GRPO from"):
+        grpo_arguments(config, run, ["spatial"])
+    newest = checkpoint(run, "sft", 100)
+    checkpoint(run, "sft", 20)
+    assert options(grpo_arguments(config, run, ["spatial"]))["model"] == str(newest)
+
+
+def test_grpo_without_sft(tmp_path: Path) -> None:
+    config = resolve(["recipe=demo", "grpo.start_from=base"])
+    found = options(grpo_arguments(config, Run(tmp_path), ["spatial"]))
+    assert found["model"] == str(tmp_path / "model")
+
+
+def test_a_stage_resumes_from_its_own_checkpoint(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    newest = checkpoint(run, "sft", 40)
+    found = options(sft_arguments(Config(), run))
+    assert found["resume_from_checkpoint"] == str(newest)
+
+
+def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert latest(run.checkpoints("sft")) is None
+    whole = checkpoint(run, "sft", 10)
+    (run.checkpoints("sft") / "checkpoint-20").mkdir()
+    no_state = checkpoint(run, "sft", 30)
+    (no_state / "trainer_state.json").unlink()
+    no_weights = checkpoint(run, "sft", 40)
+    (no_weights / "model.safetensors").unlink()
+    (run.checkpoints("sft") / "images").mkdir()
+    assert latest(run.checkpoints("sft")) == whole
