@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -60,7 +61,8 @@ def _locate(options: argparse.Namespace) -> int:
         except ValueError as error:
             print(f"error: {image}: {error}", file=sys.stderr)
     if images:
-        predictor, max_new_tokens = _predictor(options)
+        with redirect_stdout(sys.stderr):  # libraries' chatter is not a result
+            predictor, max_new_tokens = _predictor(options)
         for result in locate(images, predictor, max_new_tokens):
             print(_line(result) if options.json else as_text(result), flush=True)
     return 0 if len(images) == len(options.images) else 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,7 +43,8 @@ def locate(
     """
     for start in range(0, len(images), BATCH):
         some = images[start : start + BATCH]
-        texts = predictor.complete([path.resolve() for path in some], max_new_tokens)
+        with redirect_stdout(sys.stderr):  # libraries' chatter is not a result
+            texts = predictor.complete([path.resolve() for path in some], max_new_tokens)
         for path, text in zip(some, texts, strict=True):
             yield _result(path, text)
 
