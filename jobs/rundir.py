@@ -52,17 +52,17 @@ def open_run(config: Config, path: Path, resume: bool) -> Run:
 
 def _check_writable(path: Path) -> None:
     """Make the folder (that of its own, so that two submissions cannot both have it)."""
+    if path.is_dir():
+        raise UsageError(
+            f"{path}: this run name is in use; continue that run with --resume, or choose another "
+            "with name=…"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir()
         canary = path / ".canary"
         canary.write_text("can this be written?")
         canary.unlink()
-    except FileExistsError:
-        raise UsageError(
-            f"{path}: this run name is in use; continue that run with --resume, or choose another "
-            "with name=…"
-        ) from None
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be written ({error.strerror}); choose another place with runs_dir=…"

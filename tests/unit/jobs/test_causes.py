@@ -1,0 +1,31 @@
+"""The cause of a failure in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.causes import cause_of
+
+CASES = [
+    (2, "warning\nerror: data.path: is needed\n", "data.path: is needed"),
+    (75, "error: the consistency agent has not answered\n", "the consistency agent has not"),
+    (-9, "step 3\n", "killed from outside"),
+    (-15, "", "stopped"),
+    (1, "torch.OutOfMemoryError: CUDA out of memory. Tried\n", "out of GPU memory"),
+    (1, "OSError: [Errno 28] No space left on device\n", "the disk is full"),
+    (1, "Traceback\nValueError: bad shape\n", "ValueError: bad shape"),
+    (1, "[rank1]: KeyError: 'x'\n", "KeyError: 'x'"),
+    (3, "nothing to be read\n", "ended with exit code 3"),
+]
+
+
+@pytest.mark.parametrize(("code", "log", "cause"), CASES)
+def test_cause(code: int, log: str, cause: str, tmp_path: Path) -> None:
+    (tmp_path / "err.log").write_text("long ago\n" * 10_000 + log)
+    assert cause in cause_of(code, tmp_path)
+
+
+def test_without_a_log(tmp_path: Path) -> None:
+    assert cause_of(1, tmp_path) == "ended with exit code 1"

@@ -1,0 +1,72 @@
+"""What is planned for which stages."""
+
+from __future__ import annotations
+
+import pytest
+
+from geoagent.config import resolve
+from geoagent.errors import UsageError
+from jobs.plan import make_plan
+
+
+def names(plan: object) -> list[str]:
+    return [stage.name for stage in plan.stages]  # type: ignore[attr-defined]
+
+
+def test_the_whole_chain() -> None:
+    plan = make_plan(resolve(["recipe=demo"]), ["sft", "grpo", "eval"])
+    assert names(plan) == ["prepare", "sft", "grpo", "eval"]
+    assert [stage.after for stage in plan.stages] == [(), ("prepare",), ("sft",), ("grpo",)]
+    assert [stage.needs_agent for stage in plan.stages] == [False, False, True, True]
+    assert plan.agent is not None
+    assert plan.agent.module == ("geoagent.agent.server",)
+
+
+def test_order_is_ours_not_the_callers() -> None:
+    assert names(make_plan(resolve(["recipe=demo"]), ["eval", "sft"])) == ["prepare", "sft", "eval"]
+
+
+def test_grpo_brings_sft_along() -> None:
+    plan = make_plan(resolve(["recipe=demo"]), ["grpo"])
+    assert names(plan) == ["prepare", "sft", "grpo"]
+    assert "sft is added" in plan.notes[0]
+
+
+def test_grpo_from_base_does_not() -> None:
+    plan = make_plan(resolve(["recipe=demo", "grpo.start_from=base"]), ["grpo"])
+    assert names(plan) == ["prepare", "grpo"]
+
+
+def test_finished_stages_are_left_out() -> None:
+    plan = make_plan(resolve(["recipe=demo"]), ["sft", "grpo"], ["prepare", "sft"])
+    assert names(plan) == ["grpo"]
+    assert plan.stages[0].after == ()
+    assert "finished already, left out: prepare, sft" in plan.notes
+    done = ["prepare", "sft", "grpo"]
+    assert names(make_plan(resolve(["recipe=demo"]), ["sft", "grpo"], done)) == []
+
+
+def test_no_agent_where_nobody_asks() -> None:
+    assert make_plan(resolve(["recipe=demo"]), ["sft"]).agent is None
+    off = resolve(["recipe=demo", "rewards.weights.consistency=0"])
+    assert make_plan(off, ["grpo", "eval"]).agent is None
+    external = resolve(["recipe=demo", "agent.backend=external", "agent.url=http://x/v1"])
+    plan = make_plan(external, ["grpo"])
+    assert plan.agent is None
+    assert plan.stages[-1].needs_agent
+
+
+def test_processes_follow_the_gpus() -> None:
+    plan = make_plan(resolve(["recipe=geoagent", "cluster=slurm"]), ["sft", "eval"])
+    assert {stage.name: stage.processes for stage in plan.stages} == {
+        "prepare": 1,
+        "sft": 8,
+        "eval": 1,
+    }
+
+
+def test_unknown_stage() -> None:
+    with pytest.raises(UsageError, match=r"unknown stage 'gpro'; did you mean grpo\?"):
+        make_plan(resolve(["recipe=demo"]), ["gpro"])
+    with pytest.raises(UsageError, match=r"there are: prepare, sft, grpo, eval"):
+        make_plan(resolve(["recipe=demo"]), ["zzzz"])

@@ -1,0 +1,67 @@
+"""Processes are watched and stopped as whole trees, and never taken for another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import psutil
+
+from jobs.processes import Watched, alive, memory_of_tree, stop_tree
+
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def start(code: str) -> tuple[subprocess.Popen[str], int]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def test_a_tree_that_ignores_sigterm_is_stopped() -> None:
+    process, child = start(STUBBORN)
+    assert memory_of_tree(process.pid) > psutil.Process(child).memory_info().rss
+    stop_tree(process.pid, grace_s=0.5)
+    assert process.wait(timeout=5) == -9
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
+
+
+def test_a_child_whose_parent_has_gone_is_stopped_as_well() -> None:
+    orphan = (
+        "import os, subprocess, sys\n"
+        'p = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])\n'
+        "print(p.pid, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    process, child = start(orphan)
+    process.wait(timeout=5)
+    assert psutil.pid_exists(child)
+    stop_tree(process.pid, grace_s=2)
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(child) and time.monotonic() < deadline:
+        if psutil.Process(child).status() == "zombie":
+            break
+        time.sleep(0.05)
+    else:
+        assert not psutil.pid_exists(child)
+
+
+def test_a_recycled_pid_is_another_process() -> None:
+    me = Watched.of()
+    assert alive(me)
+    assert not alive(Watched(me.pid, me.created - 100))
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone = Watched.of(process.pid)
+    process.wait()
+    assert not alive(gone)
+    assert memory_of_tree(gone.pid) == 0
+    stop_tree(gone.pid, grace_s=0.1)  # nothing to stop is no error

@@ -1,0 +1,107 @@
+"""Making run directories, and refusing to."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from geoagent.config import Config, resolve
+from geoagent.errors import UsageError
+from jobs import rundir
+from jobs.rundir import finished_stages, open_run, run_path
+
+
+def demo(tmp_path: Path, *more: str) -> Config:
+    return resolve(["recipe=demo", f"runs_dir={tmp_path}/runs", "name=first", *more])
+
+
+def test_a_new_run_holds_what_it_was_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
+    config = demo(tmp_path)
+    run = open_run(config, run_path(config, ["sft"]), resume=False)
+    assert run.config() == config
+    manifest = json.loads(run.manifest_file.read_text())
+    assert manifest["packages"]["ms-swift"] == "4.6.0"
+    assert len(manifest["config_sha256"]) == 64
+    assert (run.code / "geoagent" / "train" / "plugin.py").is_file()
+    assert (run.code / "configs" / "recipe" / "demo.yaml").is_file()
+    everything = "".join(path.read_text() for path in run.path.glob("*.*") if path.is_file())
+    assert "hf_very_secret" not in everything
+    assert finished_stages(run.path) == []
+
+
+def test_name_in_use(tmp_path: Path) -> None:
+    config = demo(tmp_path)
+    path = run_path(config, ["sft"])
+    open_run(config, path, resume=False)
+    before = sorted(str(item) for item in path.rglob("*"))
+    with pytest.raises(UsageError, match=r"first: this run name is in use; continue .*--resume"):
+        open_run(config, path, resume=False)
+    assert sorted(str(item) for item in path.rglob("*")) == before
+
+
+def test_resume_of_nothing_starts_it(tmp_path: Path) -> None:
+    config = demo(tmp_path)
+    run = open_run(config, run_path(config, ["sft"]), resume=True)
+    assert run.config_file.is_file()
+
+
+def test_resume_keeps_to_the_configuration(tmp_path: Path) -> None:
+    config = demo(tmp_path)
+    path = run_path(config, ["sft"])
+    open_run(config, path, resume=False)
+    other = demo(tmp_path, "sft.learning_rate=0.5", "grpo.beta=0.5")
+    with pytest.raises(UsageError, match=r"sft.learning_rate is 0.00\d+ .* 0.5 now \(and 1 more\)"):
+        open_run(other, path, resume=True)
+    moved = demo(tmp_path, "cluster.partition=gpu", "eval.batch_size=2")
+    assert open_run(moved, path, resume=True).path == path
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", " ", "-x", "x" * 200, "a b"])
+def test_names_that_are_no_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="is not a run name"):
+        run_path(Config(name=name, runs_dir=str(tmp_path)), ["sft"])
+
+
+def test_no_name_gives_one_from_the_stages(tmp_path: Path) -> None:
+    assert run_path(Config(runs_dir=str(tmp_path)), ["sft", "eval"]).name.startswith("sft-eval-20")
+
+
+def test_place_that_cannot_be_written(tmp_path: Path) -> None:
+    # A file where the folder should be: refused also to root, whom modes do not stop.
+    (tmp_path / "runs").write_text("")
+    config = demo(tmp_path)
+    with pytest.raises(UsageError, match=r"cannot be written .* choose another place"):
+        open_run(config, run_path(config, ["sft"]), resume=False)
+
+
+def test_read_only_file_system() -> None:
+    config = Config(name="first", runs_dir="/proc/runs")
+    with pytest.raises(UsageError, match=r"/proc/runs/first: cannot be written"):
+        open_run(config, run_path(config, ["sft"]), resume=False)
+
+
+def test_no_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 10**8))
+    config = demo(tmp_path)
+    with pytest.raises(UsageError, match=r"0.1 GiB free, a run like this needs 1 GiB"):
+        open_run(config, run_path(config, ["sft"]), resume=False)
+    assert not (tmp_path / "runs" / "first").exists()
+
+
+def test_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rundir, "_snapshot", full)
+    config = demo(tmp_path)
+    with pytest.raises(UsageError, match="No space left on device"):
+        open_run(config, run_path(config, ["sft"]), resume=False)
+    assert not (tmp_path / "runs" / "first").exists()
