@@ -179,7 +179,8 @@ class SpatialConfig:
 
     tau_km: float = _limited(200.0, above=0.0)
     cutoff_km: float = _limited(2000.0, above=0.0)
-    """Reward 0 at and beyond this distance (released code; the paper has no cut-off)."""
+    """Reward 0 at and beyond this distance; only in `parity: published` (the released code has
+    the cut-off, the paper has not)."""
 
 
 @dataclass
@@ -538,7 +539,7 @@ def validate(config: Config, sources: Mapping[str, str] | None = None) -> None:
         problem = _out_of_range(value, limits)
         if problem:
             raise UsageError(f"{sources.get(key, 'config')}: {key}: {problem}")
-    _check_weights(config.rewards.weights, sources)
+    check_weights(config.rewards.weights, sources)
     for key, problem in _contradictions(config):
         raise UsageError(f"{sources.get(key, 'config')}: {key}: {problem}")
 
@@ -570,7 +571,9 @@ def _out_of_range(value: Any, limits: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _check_weights(weights: Mapping[str, float], sources: Mapping[str, str]) -> None:
+def check_weights(weights: Mapping[str, float], sources: Mapping[str, str] | None = None) -> None:
+    """Rewards that exist, with finite weights of 0 or more, not all 0; raises UsageError."""
+    sources = sources or {}
     for name, weight in weights.items():
         key = f"rewards.weights.{name}"
         source = sources.get(key, "config")

@@ -50,3 +50,12 @@ def _entries(name: str, level: str, home: Entry | None) -> list[Entry]:
     else:
         found = names.region(home.country_code, name)
     return [found] if found else []
+
+
+def known_apart(first: str, second: str, level: str, country: str) -> bool:
+    """Whether the gazetteer knows both names, as different places of the country."""
+    if level not in LEVELS:
+        raise ValueError(f"level {level!r} is none of {LEVELS}")
+    home = gazetteer().country(country)
+    one, other = _entries(first, level, home), _entries(second, level, home)
+    return bool(one and other) and one[0] != other[0]

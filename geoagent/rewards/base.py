@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from geoagent.answer import LEVELS, parse, split_parts
+from geoagent.config import LevelWeights
 from geoagent.errors import UsageError
 
 Part = float | str | None
@@ -29,7 +32,8 @@ class Reward(ABC):
 
     @abstractmethod
     def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
-        """Scores in the order of the completions. OutageError if a service is away."""
+        """Scores in the order of the completions. OutageError if a service is away, UsageError
+        if a column is missing or holds what it must not; neither ever becomes a 0."""
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
         """Only the values, as trainers want them."""
@@ -44,12 +48,51 @@ class Reward(ABC):
             raise UsageError(f"reward {self.name}: column '{name}' does not fit the batch")
         return list(values)
 
+    def texts(self, columns: Mapping[str, Any], name: str, length: int) -> list[str]:
+        """A column of texts; UsageError names the first row that has none."""
+        values = self.column(columns, name, length)
+        for row, value in enumerate(values):
+            if not isinstance(value, str):
+                raise UsageError(f"reward {self.name}: column '{name}', row {row}: not a text")
+        return list(values)
 
-def truth_parts(solution: object) -> tuple[str, ...]:
+    def points(self, columns: Mapping[str, Any], length: int) -> list[tuple[float, float]]:
+        """The columns latitude and longitude in degrees; UsageError where they are not."""
+        names = ("latitude", "longitude")
+        both = [
+            [self._degrees(value, name) for value in self.column(columns, name, length)]
+            for name in names
+        ]
+        return list(zip(*both, strict=True))
+
+    def _degrees(self, value: object, name: str) -> float:
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = math.nan
+        if not abs(number) <= (90.0 if name == "latitude" else 180.0):
+            raise UsageError(
+                f"reward {self.name}: column '{name}': {str(value)[:40]!r} is not a number of "
+                "degrees in range"
+            )
+        return number
+
+
+def truth_parts(solution: str) -> tuple[str, ...]:
     """Parts of a true answer, with or without its `<answer>` tags."""
-    from geoagent.answer import parse, split_parts
+    return parse(solution).parts if "<answer>" in solution else split_parts(solution)
 
-    text = solution if isinstance(solution, str) else ""
-    if "<answer>" in text:
-        return parse(text).parts
-    return split_parts(text)
+
+def three_levels(parts: Sequence[str]) -> list[str]:
+    """Parts as the three levels, "" where there are fewer; the third takes what is beyond."""
+    levels = [*parts[:2], "; ".join(parts[2:])]
+    return levels[:3] + [""] * (3 - len(levels))
+
+
+def shares(weights: LevelWeights, key: str) -> dict[str, float]:
+    """Weights by level that sum to 1, so that a reward stays in 0…1; `key` is for the error."""
+    values = {level: getattr(weights, level) for level in LEVELS}
+    total = sum(values.values())
+    if not (total > 0 and math.isfinite(total) and min(values.values()) >= 0):
+        raise UsageError(f"{key}: {values} are no weights (0 or more, not all 0)")
+    return {level: value / total for level, value in values.items()}

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from geoagent.agent.prompt import Question
-from geoagent.answer import LEVELS, Completion, parse
+from geoagent.answer import LEVELS, parse
 from geoagent.config import ConsistencyConfig
+from geoagent.errors import OutageError
 from geoagent.geo.regions import same_place
-from geoagent.rewards.base import Reward, Score
+from geoagent.rewards import released
+from geoagent.rewards.base import Reward, Score, shares
 
 if TYPE_CHECKING:
     from geoagent.agent.client import Judgement
+
+_BROKEN_FROM: Final = 8
+"""If this many different questions of a batch, or more, and all of them, got no usable reply,
+then the agent is broken. Fewer may be odd texts, at which training must not stop."""
 
 
 class Agent(Protocol):
@@ -38,12 +44,13 @@ class Consistency(Reward):
 
     Agreement is 1 if the agent's conclusion names the model's place. The length factor is 0 below
     90 characters of reasoning, 1 above 200, else a sigmoid. Stages without reasoning or
-    conclusion score 0 and are not asked about.
+    conclusion score 0 and are not asked about. All stages of all completions are asked at once.
 
     Where the agent's reply is unusable even after retries, that stage says nothing about the
     model: it is left out and the other stages' weights are scaled up; if no stage is left, the
-    completion gets the mean of the batch. `published` counts such stages as 0 and compares the
-    texts exactly (spaces removed), as the released code does.
+    completion gets the mean of those of the batch that the agent could judge. Where nothing at
+    all of a batch was usable, OutageError. `published` counts such stages as 0, compares texts
+    exactly (spaces removed), and gives 0 unless all three stages are there in valid JSON.
     """
 
     name = "consistency"
@@ -52,28 +59,39 @@ class Consistency(Reward):
         self.config = config
         self.agent = agent
         self.published = published
+        self.weights = shares(config.weights, "rewards.consistency.weights")
 
     def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
-        asked = [self._stages(parse(text)) for text in completions]
-        judgements = iter(self.agent.ask([stage.question for stages in asked for stage in stages]))
-        judged = [[(stage, next(judgements)) for stage in stages] for stages in asked]
-        scores = [self._one(stages) for stages in judged]
-        return self._fill(scores)
+        asked = [list(self._asked(text)) for text in completions]
+        judgements = self.agent.ask([stage.question for stages in asked for stage in stages])
+        _check_agent([stage.question for stages in asked for stage in stages], judgements)
+        replies = iter(judgements)
+        judged = [[(stage, next(replies)) for stage in stages] for stages in asked]
+        return _fill([self._one(stages) for stages in judged])
 
-    def _stages(self, completion: Completion) -> list[_Asked]:
-        asked: list[_Asked] = []
-        earlier: list[tuple[str, str]] = []
-        for level in LEVELS:
-            stage = completion.stages.get(level)
-            if stage is None:
-                continue
-            factor = self.length_factor(len(stage.reasoning))
-            if factor > 0 and stage.conclusion:
-                question = Question(level, stage.reasoning, tuple(earlier))
-                asked.append(_Asked(level, question, stage.conclusion, factor))
-            if stage.conclusion:
-                earlier.append((level, stage.conclusion))
-        return asked
+    def _asked(self, text: str) -> Iterator[_Asked]:
+        earlier: tuple[tuple[str, str], ...] = ()
+        for level, (reasoning, conclusion) in self._stages(text).items():
+            factor = self.length_factor(len(reasoning))
+            if factor > 0 and conclusion:
+                yield _Asked(level, Question(level, reasoning, earlier), conclusion, factor)
+            if conclusion:
+                earlier = (*earlier, (level, conclusion))
+
+    def _stages(self, text: str) -> dict[str, tuple[str, str]]:
+        """Reasoning and conclusion by level, in order."""
+        if self.published:
+            chain = released.chain(text) or {}
+            return {
+                level: (stage["Reasoning"], str(stage["Conclusion"] or ""))
+                for level, stage in chain.items()
+            }
+        stages = parse(text).stages
+        return {
+            level: (stages[level].reasoning, stages[level].conclusion)
+            for level in LEVELS
+            if level in stages
+        }
 
     def length_factor(self, characters: int) -> float:
         """0 below min_characters, 1 above full_characters, else 1/(1+exp(−s·(x − ½))), x from 0
@@ -88,30 +106,54 @@ class Consistency(Reward):
 
     def _one(self, judged: Sequence[tuple[_Asked, Judgement]]) -> Score | Mapping[str, float]:
         """The score, or only the counts where the agent gave nothing to go by."""
-        weights = {level: getattr(self.config.weights, level) for level in LEVELS}
-        failed = {s.level for s, judgement in judged if judgement.failed and not self.published}
+        failed = {stage.level for stage, judgement in judged if judgement.failed}
         agreed = {s.level: s.factor for s, judgement in judged if self._agrees(s, judgement)}
         counts = {
             "asked": float(len(judged)),
             "agreed": float(len(agreed)),
-            "agent_failed": float(sum(judgement.failed for _, judgement in judged)),
+            "agent_failed": float(len(failed)),
         }
-        left = sum(weights[level] for level in LEVELS if level not in failed)
-        if failed and left <= 0:
+        value = sum(self.weights[level] * factor for level, factor in agreed.items())
+        if not failed or self.published:
+            return Score(value, counts)
+        left = sum(weight for level, weight in self.weights.items() if level not in failed)
+        if len(failed) == len(judged) or left <= 0:
             return counts
-        value = sum(weights[level] * factor for level, factor in agreed.items())
-        scale = sum(weights.values()) / left if failed else 1.0
-        return Score(value * scale, counts)
+        return Score(value / left, counts)
 
     def _agrees(self, stage: _Asked, judgement: Judgement) -> bool:
         if judgement.failed or not judgement.conclusion:
             return False
+        ours, theirs = stage.conclusion, judgement.conclusion
         if self.published:
-            return judgement.conclusion.replace(" ", "") == stage.conclusion.replace(" ", "")
-        return same_place(judgement.conclusion, stage.conclusion, stage.level)
+            return theirs.strip().replace(" ", "") == ours.strip().replace(" ", "")
+        earlier = stage.question.earlier
+        country = next((text for level, text in earlier if level == "country"), None)
+        ours, theirs = _without_coarser(ours, earlier), _without_coarser(theirs, earlier)
+        return same_place(ours, theirs, stage.level, country)
 
-    @staticmethod
-    def _fill(scores: Sequence[Score | Mapping[str, float]]) -> list[Score]:
-        known = [score.value for score in scores if isinstance(score, Score)]
-        mean = sum(known) / len(known) if known else 0.0
-        return [s if isinstance(s, Score) else Score(mean, {**s, "filled": 1.0}) for s in scores]
+
+def _without_coarser(conclusion: str, earlier: Sequence[tuple[str, str]]) -> str:
+    """'Munich, Bavaria, Germany' after the stages Germany and Bavaria → 'Munich'."""
+    pieces = [piece.strip() for piece in conclusion[:1000].split(",")]
+    country = earlier[0][1] if earlier else None
+    while len(pieces) > 1 and any(
+        same_place(pieces[-1], text, level, country) for level, text in earlier
+    ):
+        pieces.pop()
+    return ", ".join(pieces)
+
+
+def _check_agent(questions: Sequence[Question], judgements: Sequence[Judgement]) -> None:
+    if len(set(questions)) >= _BROKEN_FROM and all(j.failed for j in judgements):
+        raise OutageError(
+            f"the consistency agent gave no usable reply to any of {len(set(questions))} "
+            f"questions (the last: {judgements[-1].reason}); check agent.model"
+        )
+
+
+def _fill(scores: Sequence[Score | Mapping[str, float]]) -> list[Score]:
+    """Completions that could not be judged get the mean of those that were."""
+    judged = [s.value for s in scores if isinstance(s, Score) and s.parts["asked"]]
+    mean = sum(judged) / len(judged) if judged else 0.0
+    return [s if isinstance(s, Score) else Score(mean, {**s, "filled": 1.0}) for s in scores]

@@ -12,7 +12,10 @@ from geoagent.rewards.base import Reward, Score
 
 class Coordinates(Reward):
     """GRE RL-II: 2/(1+exp(d/θ)), d the geodesic distance in km (WGS 84, geopy); 0 if the answer
-    has no coordinates or they are out of range. Range 0 to 1."""
+    has no coordinates or they are out of range. Range 0 to 1.
+
+    Both forms are read latitude first; the released GRE code swaps the two, which is a bug.
+    """
 
     name = "coordinates"
     columns = ("latitude", "longitude")
@@ -21,12 +24,8 @@ class Coordinates(Reward):
         self.theta_km = theta_km
 
     def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
-        latitudes = self.column(columns, "latitude", len(completions))
-        longitudes = self.column(columns, "longitude", len(completions))
-        return [
-            self._one(text, (float(latitude), float(longitude)))
-            for text, latitude, longitude in zip(completions, latitudes, longitudes, strict=True)
-        ]
+        points = self.points(columns, len(completions))
+        return [self._one(text, point) for text, point in zip(completions, points, strict=True)]
 
     def _one(self, text: str, truth: tuple[float, float]) -> Score:
         from geopy.distance import geodesic

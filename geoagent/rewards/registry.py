@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
-from geoagent.config import REWARD_NAMES, RewardsConfig
+from geoagent.config import REWARD_NAMES, RewardsConfig, check_weights
 from geoagent.errors import UsageError
 from geoagent.rewards.base import Reward, Score
+from geoagent.rewards.consistency import Consistency
+from geoagent.rewards.coordinates import Coordinates
+from geoagent.rewards.directly_judge import DirectlyJudge
+from geoagent.rewards.format import Format
+from geoagent.rewards.geo_format import GeoFormat
+from geoagent.rewards.hierarchical import Hierarchical
+from geoagent.rewards.judge import Judge
+from geoagent.rewards.semantic import Semantic
+from geoagent.rewards.spatial import Spatial
 
 if TYPE_CHECKING:
     from geoagent.rewards.consistency import Agent
 
 
 def weighted(config: RewardsConfig) -> list[str]:
-    """Names of the rewards whose weight is not 0, in the order of the configuration."""
+    """Names of the rewards whose weight is not 0, in the order of the configuration.
+
+    UsageError names the key of a weight that is unknown, negative or not finite.
+    """
+    check_weights(config.weights)
     return [name for name, weight in config.weights.items() if weight > 0]
 
 
@@ -26,28 +39,24 @@ def build(
 
     `consistency` needs an agent. UsageError for a name that does not exist.
     """
-    return {name: _make(name, config, agent) for name in (names or weighted(config))}
+    wanted = weighted(config) if names is None else names
+    return {name: _make(name, config, agent) for name in wanted}
 
 
 def _make(name: str, config: RewardsConfig, agent: Agent | None) -> Reward:
-    from geoagent.rewards import coordinates, formats, names, semantic, spatial
-
+    if name == "consistency" and agent is None:
+        raise UsageError("reward consistency: needs an agent; name a run that has one")
     published = config.parity == "published"
-    if name == "consistency":
-        from geoagent.rewards.consistency import Consistency
-
-        if agent is None:
-            raise UsageError("reward consistency: needs an agent; name a run that has one")
-        return Consistency(config.consistency, agent, published)
-    makers = {
-        "format": formats.Format,
-        "geo_format": formats.GeoFormat,
-        "spatial": lambda: spatial.Spatial(config.spatial),
-        "semantic": lambda: semantic.Semantic(config.semantic),
-        "directly_judge": lambda: names.DirectlyJudge(config.semantic.weights, published),
-        "hierarchical": lambda: names.Hierarchical(config.hierarchical_beta),
-        "coordinates": lambda: coordinates.Coordinates(config.coordinates_theta_km),
-        "judge": names.Judge,
+    makers: dict[str, Callable[[], Reward]] = {
+        "format": lambda: Format(published),
+        "geo_format": lambda: GeoFormat(published),
+        "spatial": lambda: Spatial(config.spatial, published),
+        "semantic": lambda: Semantic(config.semantic, published=published),
+        "consistency": lambda: Consistency(config.consistency, cast("Agent", agent), published),
+        "directly_judge": lambda: DirectlyJudge(config.semantic.weights, published),
+        "hierarchical": lambda: Hierarchical(config.hierarchical_beta),
+        "coordinates": lambda: Coordinates(config.coordinates_theta_km),
+        "judge": Judge,
     }
     if name not in makers:
         near = difflib.get_close_matches(name, REWARD_NAMES, n=1, cutoff=0.4)

@@ -2,103 +2,87 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
-from geoagent.answer import LEVELS, parse
+from geoagent.answer import LEVELS, parse, split_parts
 from geoagent.config import SemanticConfig
-from geoagent.errors import UsageError
-from geoagent.rewards.base import Reward, Score, truth_parts
+from geoagent.geo.regions import same_place
+from geoagent.rewards import released
+from geoagent.rewards.base import Reward, Score, shares, three_levels, truth_parts
+from geoagent.rewards.embedding import Encoder, load_encoder
 
-Encoder = Callable[[list[str]], Any]
-"""Texts → unit vectors, one row each."""
+_MAX_VECTORS: Final = 200_000
+"""About 300 MB of vectors of 384 numbers; then the memory starts anew."""
+_MAX_NAME: Final = 1000
+"""Characters of a name that are embedded; models read 128 to 256 tokens."""
 
 
 class Semantic(Reward):
     """Weighted sum over country, region and place of the cosine similarity of the embedded names,
-    clipped to 0…1 (GeoAgent §3.2; weights 0.1, 0.6, 0.3). A level counts only if the level above
-    reached its gate (country 0.7, region 0.5); a level that is missing on either side scores 0.
+    clipped to 0…1 (GeoAgent §3.2; weights 0.1, 0.6, 0.3). Range 0 to 1.
+
+    A level counts only if the level above reached its gate (country 0.7, region 0.5; a level that
+    was itself shut out counts 0 there); its own low similarity does not shut it out. A level that
+    is missing on either side scores 0. Names that `same_place` knows as one place have similarity
+    1, so that 'Bayern' is 'Bavaria' also for an English model; `published` asks the model only,
+    and takes the whole completion for the answer where there is no answer element.
     """
 
     name = "semantic"
     columns = ("solution",)
 
-    def __init__(self, config: SemanticConfig, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self, config: SemanticConfig, encoder: Encoder | None = None, published: bool = False
+    ) -> None:
         self.config = config
+        self.published = published
+        self.weights = shares(config.weights, "rewards.semantic.weights")
         self._encoder = encoder
         self._vectors: dict[str, Any] = {}
 
     def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
-        solutions = self.column(columns, "solution", len(completions))
+        solutions = self.texts(columns, "solution", len(completions))
         pairs = [
-            list(zip(parse(text).parts[:3], truth_parts(solution)[:3], strict=False))
+            self._pairs(text, solution)
             for text, solution in zip(completions, solutions, strict=True)
         ]
-        self._embed(name for pair in pairs for names in pair for name in names)
-        return [self._one(pair) for pair in pairs]
+        self._embed(name for three in pairs for pair in three if all(pair) for name in pair)
+        return [self._one(three) for three in pairs]
+
+    def _pairs(self, text: str, solution: str) -> list[tuple[str, str]]:
+        """The model's and the true name of each level; "" where there is none."""
+        parts = split_parts(released.answer(text)) if self.published else parse(text).parts
+        ours, theirs = three_levels(parts), three_levels(truth_parts(solution))
+        return [
+            (first[:_MAX_NAME], second[:_MAX_NAME])
+            for first, second in zip(ours, theirs, strict=True)
+        ]
 
     def _one(self, pairs: Sequence[tuple[str, str]]) -> Score:
-        similar = [self._similarity(*pair) for pair in pairs] + [0.0] * (3 - len(pairs))
-        country, region, precise = similar
-        region = region if country >= self.config.region_gate else 0.0
-        # A level that its own gate closed closes the one below as well.
-        precise = precise if region >= self.config.precise_gate else 0.0
-        weights = self.config.weights
-        value = weights.country * country + weights.region * region + weights.precise * precise
-        return Score(value, dict(zip(LEVELS, (country, region, precise), strict=True)))
+        true_country = pairs[0][1]
+        gates = (0.0, self.config.region_gate, self.config.precise_gate)
+        counted: dict[str, float] = {}
+        above = 0.0
+        for level, gate, pair in zip(LEVELS, gates, pairs, strict=True):
+            opened = above >= gate and all(pair)
+            above = self._similarity(*pair, level, true_country) if opened else 0.0
+            counted[level] = above
+        return Score(sum(self.weights[level] * alike for level, alike in counted.items()), counted)
 
-    def _similarity(self, first: str, second: str) -> float:
+    def _similarity(self, first: str, second: str, level: str, country: str) -> float:
+        if not self.published and same_place(first, second, level, country):
+            return 1.0
         product = float((self._vectors[first] * self._vectors[second]).sum())
         return min(max(product, 0.0), 1.0)
 
     def _embed(self, names: Iterable[str]) -> None:
         """Embed what is new, all at once: pair by pair is what makes the released code slow."""
-        new = sorted(set(names) - self._vectors.keys())
-        if len(self._vectors) > 200_000:
+        if len(self._vectors) > _MAX_VECTORS:
             self._vectors.clear()
-        if new:
-            self._vectors.update(zip(new, self._encode(new), strict=True))
-
-    def _encode(self, names: list[str]) -> Any:
+        new = sorted(set(names) - self._vectors.keys())
+        if not new:
+            return
         if self._encoder is None:
             self._encoder = load_encoder(self.config.model)
-        return self._encoder(names)
-
-
-def load_encoder(model: str) -> Encoder:
-    """The sentence-transformers model of a folder, a hub name, or `package:NAME`."""
-    from geoagent.compat import prepare_torch
-
-    prepare_torch()
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    folder = package_folder(model) if model.startswith("package:") else model
-    from sentence_transformers import SentenceTransformer
-
-    try:
-        encoder = SentenceTransformer(folder, device="cpu")
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(f"rewards.semantic.model: {model}: cannot be loaded ({first})") from error
-
-    def encode(names: list[str]) -> Any:
-        return encoder.encode(
-            names, batch_size=128, normalize_embeddings=True, show_progress_bar=False
-        )
-
-    return encode
-
-
-def package_folder(model: str) -> str:
-    """The folder inside an installed package that holds a sentence-transformers model."""
-    package = model.partition(":")[2]
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise UsageError(f"rewards.semantic.model: package {package} is not installed; make setup")
-    root = Path(spec.origin).parent
-    marks = sorted(root.rglob("modules.json"))
-    if not marks:
-        raise UsageError(f"rewards.semantic.model: package {package} holds no sentence model")
-    return str(marks[0].parent)
+        self._vectors.update(zip(new, self._encoder(new), strict=True))
