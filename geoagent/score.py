@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from geoagent.data.record import coordinate
 from geoagent.rewards.base import Reward
+from geoagent.rewards.judge import read_label
 
 _DEGREES: Final = {"latitude": 90.0, "longitude": 180.0}
 _TEXTS: Final = ("solution", "country", "region", "city")
-_OPTIONAL: Final = ("country_code",)
 
 
 def check_row(row: Mapping[str, Any], rewards: Mapping[str, Reward]) -> None:
@@ -25,6 +25,8 @@ def check_row(row: Mapping[str, Any], rewards: Mapping[str, Reward]) -> None:
                 coordinate(row, column, _DEGREES[column])
             elif column in _TEXTS and not isinstance(row[column], str):
                 raise ValueError(f"{column}: not a text")
+            elif column == "label":
+                read_label(row[column])
 
 
 def score_rows(
@@ -48,7 +50,7 @@ def _score(
     rows: list[Mapping[str, Any]], rewards: Mapping[str, Reward]
 ) -> Iterator[dict[str, Any]]:
     needed = {column for reward in rewards.values() for column in reward.columns}
-    columns = {name: [row.get(name) for row in rows] for name in (*sorted(needed), *_OPTIONAL)}
+    columns = {name: [row.get(name) for row in rows] for name in sorted(needed)}
     completions = [str(row["completion"]) for row in rows]
     values = {name: reward(completions, **columns) for name, reward in rewards.items()}
     for index, row in enumerate(rows):

@@ -29,15 +29,22 @@ class Judge(Reward):
             for text, label in zip(completions, labels, strict=True)
         ]
 
+    def _label(self, value: object) -> bool:
+        try:
+            return read_label(value)
+        except ValueError as error:
+            raise UsageError(f"reward judge: {error}") from error
+
     @staticmethod
     def _one(text: str, label: bool) -> Score:
         answer = parse(text).answer
         said = (text if answer is None else answer).strip().rstrip(".").casefold()
         return Score(float(said == str(label).casefold()))
 
-    @staticmethod
-    def _label(value: object) -> bool:
-        text = str(value).strip().casefold()
-        if text not in _LABELS:
-            raise UsageError(f"reward judge: column 'label': {text[:40]!r} is not True or False")
-        return _LABELS[text]
+
+def read_label(value: object) -> bool:
+    """A row's label; ValueError if it is none."""
+    text = str(value).strip().casefold()
+    if text not in _LABELS:
+        raise ValueError(f"label: {text[:40]!r} is not True or False")
+    return _LABELS[text]

@@ -1,0 +1,104 @@
+"""The gazetteer's database: made once, whole or not at all, and not trusted when broken."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from geoagent.geo import build, gazetteer
+
+
+@pytest.fixture()
+def few_cities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only large cities, so that building takes a second or two."""
+    monkeypatch.setattr(build, "MIN_POPULATION", 15000)
+    monkeypatch.setattr(build, "_country_names", lambda: [("Norge", "NO"), ("Norge", "SE")])
+
+
+@pytest.mark.usefixtures("few_cities")
+def test_built_once_and_then_opened(tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "places.sqlite"
+    made = gazetteer.Gazetteer(gazetteer._make(path))
+    assert [file.name for file in path.parent.iterdir()] == ["places.sqlite"]
+    country = made.country("norge")
+    assert country is not None
+    assert country.country_code == "NO"
+    oslo = made.cities("NO", "Oslo")[0]
+    assert (oslo.level, oslo.region) == ("city", "12")
+    assert oslo.latitude == pytest.approx(59.91, abs=0.01)
+    again = gazetteer._open(path)
+    assert again is not None
+    assert gazetteer.Gazetteer(again).cities("NO", "Oslo")[0] == oslo
+    with pytest.raises(sqlite3.OperationalError):
+        again.execute("DELETE FROM place")
+
+
+@pytest.mark.usefixtures("few_cities")
+def test_in_memory_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    made = gazetteer.Gazetteer(gazetteer._make(tmp_path / "file" / "places.sqlite"))
+    assert made.cities("NO", "Oslo")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database" * 999])
+def test_broken_file_is_not_used(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "places.sqlite"
+    path.write_bytes(content)
+    assert gazetteer._open(path) is None
+
+
+def test_unfinished_database_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "places.sqlite"
+    with sqlite3.connect(path) as database:
+        database.executescript(build._SCHEMA)
+    database.close()
+    assert gazetteer._open(path) is None
+
+
+def test_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(database: sqlite3.Connection) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "fill", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        gazetteer._make(tmp_path / "places.sqlite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_first_use_builds_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "fill", lambda database: database.executescript(_TINY))
+    first, second = gazetteer.gazetteer.__wrapped__(), gazetteer.gazetteer.__wrapped__()
+    assert first.country("utopia") == second.country("UTOPIA")
+    assert capsys.readouterr().err.count("building") == 1
+    (database,) = (tmp_path / "geoagent").iterdir()
+    assert build.version() in database.name
+
+
+_TINY = f"""
+{build._SCHEMA}
+INSERT INTO place VALUES (0, 'Utopia', 0, 'UT', '', 1.0, 2.0, 3);
+INSERT INTO name VALUES (0, '', 'utopia', 0, 0);
+CREATE TABLE complete AS SELECT 1;
+"""
+
+
+def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert gazetteer.cache_folder() == tmp_path / "geoagent"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert gazetteer.cache_folder() == Path(os.environ["HOME"]) / ".cache" / "geoagent"
+
+
+def test_real_gazetteer_knows_all_countries_with_a_city() -> None:
+    known = gazetteer.gazetteer()
+    for name in ("Vatican", "Türkiye", "Россия", "Czechia", "Côte d'Ivoire", "XK", "KOR"):
+        assert known.country(name) is not None, name
+    assert known.country("Atlantis") is None
+    assert known.is_region("US", "Kansas")
+    assert not known.is_region("US", "Kansas City")

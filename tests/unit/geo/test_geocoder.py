@@ -1,0 +1,87 @@
+"""The real gazetteer: what is found, at which level, and what is rightly not found."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoagent.data.places import countries
+from geoagent.geo.distance import great_circle_km
+from geoagent.geo.geocoder import geocode, geocode_many
+
+
+def test_all_places_of_the_sample_are_found_within_25_km() -> None:
+    cities = [(country, city) for country in countries() for city in country.cities]
+    queries = [f"{country.name}; {city.region}; {city.name}" for country, city in cities]
+    for (country, city), place in zip(cities, geocode_many(queries), strict=True):
+        assert place is not None, city
+        assert (place.level, place.country_code) == ("city", country.code)
+        away = great_circle_km(place.latitude, place.longitude, city.latitude, city.longitude)
+        assert away <= 25, place
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "code", "matched"),
+    [
+        ("Germany; Bavaria; Munich", "city", "DE", "Munich"),
+        ("Deutschland; Bayern; München", "city", "DE", "Munich"),
+        ("中国；安徽省；合肥市", "city", "CN", "Hefei"),
+        ("France; Paris", "city", "FR", "Paris"),
+        ("USA; TX; Paris", "city", "US", "Paris"),
+        ("United States; MN, Saint Louis County; Ash Lake", "region", "US", "Minnesota"),
+        ("Japan", "country", "JP", "Japan"),
+        ("Japan; Atlantis; Nowhere", "country", "JP", "Japan"),
+        # Territories that answers put under another country.
+        ("China; Hong Kong; Kowloon, Jordan Valley", "city", "HK", "Kowloon"),
+        ("United States; Puerto Rico; San Juan", "city", "PR", "San Juan"),
+        # A region that is also the name or the code of a country.
+        ("United States; Georgia; Atlanta", "city", "US", "Atlanta"),
+        ("United States; CA; Los Angeles", "city", "US", "Los Angeles"),
+        ("Russia; Mongolia; Ulaanbaatar", "country", "RU", "Russia"),
+        # Two parts: region or city.
+        ("United States; Nevada", "region", "US", "Nevada"),
+        ("United States; Georgia", "region", "US", "Georgia"),
+        ("United States; New York", "city", "US", "New York City"),
+        ("United States; Oklahoma City", "city", "US", "Oklahoma City"),
+        ("Mexico; Mexico City", "city", "MX", "Mexico City"),
+        # The middle part is a city, the last is not known.
+        ("China; Hefei; Some Lane 5", "city", "CN", "Hefei"),
+        # Near the region, and far from it.
+        ("Russia; Moscow Oblast; Moscow", "city", "RU", "Moscow"),
+        ("United States; Texas; Chicago", "region", "US", "Texas"),
+        ("China; Beijing; Chaoyang", "region", "CN", "Beijing Shi"),
+    ],
+)
+def test_levels(text: str, level: str, code: str, matched: str) -> None:
+    place = geocode(text)
+    assert place is not None
+    assert (place.level, place.country_code, place.matched) == (level, code, matched)
+    assert place.query == text
+
+
+def test_same_name_in_another_region_is_another_place() -> None:
+    illinois = geocode("United States; Illinois; Springfield")
+    oregon = geocode("United States; Oregon; Springfield")
+    assert illinois is not None
+    assert oregon is not None
+    assert illinois.longitude == pytest.approx(-89.6, abs=0.2)
+    assert oregon.longitude == pytest.approx(-123.0, abs=0.2)
+
+
+@pytest.mark.parametrize("text", ["", ";;", "Atlantis; Nowhere; X", "Paris", "42; 17", "�" * 9])
+def test_nothing_rather_than_a_guess(text: str) -> None:
+    assert geocode(text) is None
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text(max_size=40))
+def test_any_text(text: str) -> None:
+    geocode(text)
+    geocode(f"France; {text}; {text}")
+
+
+def test_long_text_is_no_trouble() -> None:
+    place = geocode("France; " + "x" * 10**6)
+    assert place is not None
+    assert place.level == "country"

@@ -1,0 +1,57 @@
+"""Which names mean one place."""
+
+from __future__ import annotations
+
+import pytest
+
+from geoagent.geo.regions import known_apart, same_place
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "level", "country"),
+    [
+        ("Hefei", "Hefei City", "precise", None),
+        ("Anhui", "ANHUI PROVINCE", "region", None),
+        ("Georgia", "State of Georgia", "region", "US"),
+        ("São Paulo", "Sao Paulo", "region", None),
+        ("USA", "United States", "country", None),
+        ("Deutschland", "Germany", "country", None),
+        ("Bavaria", "Bayern", "region", "Germany"),
+        ("München", "Munich", "precise", "DE"),
+        ("Saigon", "Ho Chi Minh City", "precise", "VN"),
+    ],
+)
+def test_same(first: str, second: str, level: str, country: str | None) -> None:
+    assert same_place(first, second, level, country)
+    assert same_place(second, first, level, country)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "level", "country"),
+    [
+        ("", "", "region", None),
+        ("!", "?", "region", None),
+        ("Paris", "", "precise", "FR"),
+        ("Niger", "Nigeria", "country", None),
+        ("Congo", "DR Congo", "country", None),
+        ("North Korea", "South Korea", "country", None),
+        ("Bavaria", "Hesse", "region", "DE"),
+        ("Bavaria", "Bayern", "region", None),
+        ("York", "New York", "precise", "US"),
+    ],
+)
+def test_different(first: str, second: str, level: str, country: str | None) -> None:
+    assert not same_place(first, second, level, country)
+
+
+def test_known_apart_needs_to_know_both() -> None:
+    assert known_apart("Illinois", "Oregon", "region", "US")
+    assert not known_apart("Illinois", "State of Illinois", "region", "US")
+    assert not known_apart("Illinois", "Atlantis", "region", "US")
+    assert not known_apart("Illinois", "Oregon", "region", "Atlantis")
+
+
+@pytest.mark.parametrize("ask", [same_place, known_apart])
+def test_unknown_level(ask: object) -> None:
+    with pytest.raises(ValueError, match="continent"):
+        ask("Asia", "Asia", "continent", "CN")  # type: ignore[operator]
