@@ -65,16 +65,31 @@ def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, A
     models = candidates(config, run)
     scorer = Scorer(config, agent)  # before hours of prediction: it may refuse
     chosen = [Evaluation(config, run, benchmark, models) for benchmark in benchmarks(config)]
-    total = sum(evaluation.completions for evaluation in chosen)
-    progress = Progress(run.progress_file(STAGE), total=total, unit="completion")
-    done = 0
+    completions = sum(evaluation.completions for evaluation in chosen)
+    steps = _Steps(run.progress_file(STAGE), completions * (2 if scorer.rewards else 1))
     for candidate in models:
         load = _loader(config, candidate)
         for evaluation in chosen:
-            for step in evaluation.predict(candidate, load):
-                done += step
-                progress.update(done, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
-    return {evaluation.benchmark.name: evaluation.report(scorer, progress) for evaluation in chosen}
+            steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
+            for done in evaluation.predict(candidate, load):
+                steps.add(done)
+    results = {e.benchmark.name: e.report(scorer, steps) for e in chosen}
+    steps.add(0, "done")
+    return results
+
+
+class _Steps:
+    """Counts completions: once when they are predicted and, with rewards, once when scored."""
+
+    def __init__(self, path: Path, total: int) -> None:
+        self._progress = Progress(path, total)
+        self._done = 0
+        self._message = ""
+
+    def add(self, done: int, message: str | None = None) -> None:
+        self._done += done
+        self._message = self._message if message is None else message
+        self._progress.update(self._done, self._message)
 
 
 def _loader(config: Config, candidate: Candidate) -> Callable[[], Predictor]:
@@ -129,24 +144,19 @@ class Evaluation:
                     append_jsonl(self._file(draw), [_stored(key, self._texts[key]) for key in new])
                 yield len(batch)
 
-    def report(self, scorer: Scorer, progress: Progress) -> dict[str, Any]:
+    def report(self, scorer: Scorer, steps: _Steps) -> dict[str, Any]:
         """Score all rows, and write predictions, metrics.json, table.txt and TensorBoard."""
         result: dict[str, Any] = {"models": {}, "last": self.models[-1].name}
         evaluated: Rows = []
         sampled: Rows = []
         for candidate in self.models:
             name = candidate.name
-
-            def tell(done: int, count: int, name: str = name) -> None:
-                progress.update(
-                    progress.total or 0, f"{self.benchmark.name}: scoring, {name} {done}/{count}"
-                )
-
+            steps.add(0, f"{self.benchmark.name}: scoring, {name}")
             rows = self._rows(name, 0)
-            figures = {**metrics(rows), **scorer.score(rows, tell)}
+            figures = {**metrics(rows), **scorer.score(rows, steps.add)}
             draws = [row for n in range(self.benchmark.draws) for row in self._rows(name, n + 1)]
             if draws:
-                drawn = scorer.score(draws, tell)
+                drawn = scorer.score(draws, steps.add)
                 figures |= {f"sampled_{key}": drawn[key] for key in ("mean_reward", "rewards")}
             result["models"][name] = figures
             evaluated += rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from geoagent.rewards.registry import build, total, weighted
 
@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from geoagent.agent.client import AgentClient
     from geoagent.config import Config
     from geoagent.rewards.base import Score
-
-CHUNK: Final = 64
-"""Rows between two reports of progress: an agent on a CPU answers about one question a second."""
 
 
 class Scorer:
@@ -25,25 +22,25 @@ class Scorer:
         self.agent = agent
         names = weighted(config.rewards) if config.eval.rewards else []
         self.rewards = build(config.rewards, names, agent=agent) if names else {}
+        # Enough to keep the agent busy; a small agent on a CPU takes seconds for one question.
+        self.chunk = max(8, config.agent.slots * config.agent.replicas)
 
-    def score(
-        self, rows: Sequence[dict[str, Any]], tell: Callable[[int, int], None]
-    ) -> dict[str, Any]:
+    def score(self, rows: Sequence[dict[str, Any]], tell: Callable[[int], None]) -> dict[str, Any]:
         """Add `rewards` to the rows; returns their means and the mean of the weighted sum.
 
-        Empty if the configuration wants no rewards. `tell` gets the rows done and their number.
-        OutageError if a reward's service is away.
+        Empty if the configuration wants no rewards. `tell` gets the number of rows of each chunk
+        that is done. OutageError if a reward's service is away.
         """
         if not self.rewards:
             return {}
         scores: dict[str, list[Score]] = {name: [] for name in self.rewards}
-        for start in range(0, len(rows), CHUNK):
-            tell(start, len(rows))
-            chunk = rows[start : start + CHUNK]
+        for start in range(0, len(rows), self.chunk):
+            chunk = rows[start : start + self.chunk]
             columns = {name: [row.get(name) for row in chunk] for name in chunk[0]}
             completions = [row["completion"] for row in chunk]
             for name, reward in self.rewards.items():
                 scores[name] += reward.score(completions, **columns)
+            tell(len(chunk))
         for index, row in enumerate(rows):
             row["rewards"] = {name: column[index].value for name, column in scores.items()}
         return self._means(scores)

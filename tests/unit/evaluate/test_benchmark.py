@@ -152,7 +152,8 @@ def test_figures_rows_and_curves(
     assert "uniform guess" in printed
     assert "SFT" in printed
     assert json.loads(run.done_file("eval").read_text())["models"] == ["base", "sft"]
-    assert json.loads(run.progress_file("eval").read_text())["total"] == 10
+    progress = json.loads(run.progress_file("eval").read_text())
+    assert (progress["step"], progress["total"], progress["message"]) == (20, 20, "done")
     assert scalar(run, "sft", "eval/accuracy_1km") == pytest.approx(0.4)
     assert scalar(run, "sft", "eval/reward_format") == 1.0
 
