@@ -1,0 +1,234 @@
+"""The agent's client: concurrent, sparing, patient, and honest about failures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geoagent.agent.client import AgentClient, external_endpoint, make_client
+from geoagent.agent.endpoint import Endpoint, endpoint_file, read_endpoints
+from geoagent.agent.prompt import MAX_REASONING, Question, messages, read_reply, schema
+from geoagent.config import AgentConfig
+from geoagent.errors import OutageError, UsageError
+
+from .stub import TOKEN, StubServer, reply
+
+SETTINGS = AgentConfig(patience_s=1.5, request_timeout_s=5.0, retries=2, concurrency=16)
+Answer = Callable[[dict[str, Any], int], "str | int"]
+
+
+@pytest.fixture
+def stub() -> Iterator[Callable[..., StubServer]]:
+    made: list[StubServer] = []
+
+    def make(answer: Answer = lambda body, number: reply(body), delay_s: float = 0.0) -> StubServer:
+        made.append(StubServer(answer, delay_s))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+def questions(count: int) -> list[Question]:
+    return [Question("country", f"reasoning number {number}") for number in range(count)]
+
+
+def test_all_at_once_within_the_bound(stub: Callable[..., StubServer]) -> None:
+    server = stub(delay_s=0.15)
+    client = AgentClient(replace(SETTINGS, concurrency=8), endpoints=[server.endpoint])
+    started = time.monotonic()
+    judgements = client.ask(questions(24))
+    assert [judgement.conclusion for judgement in judgements] == ["France"] * 24
+    assert 3 <= server.most_at_once <= 8
+    assert time.monotonic() - started < 24 * 0.15 / 2  # serial would be 3.6 s
+
+
+def test_each_distinct_question_once(stub: Callable[..., StubServer], tmp_path: Path) -> None:
+    server = stub()
+    client = AgentClient(SETTINGS, tmp_path, endpoints=[server.endpoint])
+    client.ask(questions(3) * 5)
+    client.ask(questions(4))
+    assert len(server.requests) == 4
+    assert (client.stats.asked, client.stats.distinct, client.stats.answered) == (19, 4, 4)
+    # Another process of the run knows the answers; a cut last line is no harm.
+    with (tmp_path / "answers.jsonl").open("a") as file:
+        file.write('{"key": "cut')
+    second = AgentClient(SETTINGS, tmp_path, endpoints=[server.endpoint])
+    assert second.ask(questions(4))[0].conclusion == "France"
+    assert len(server.requests) == 4
+
+
+def test_order_is_kept(stub: Callable[..., StubServer]) -> None:
+    def answer(body: dict[str, Any], number: int) -> str:
+        time.sleep(0.05 if number % 2 else 0.0)
+        return reply(body, body["messages"][-1]["content"].split("number ")[1].split("\n")[0])
+
+    client = AgentClient(SETTINGS, endpoints=[stub(answer).endpoint])
+    assert [j.conclusion for j in client.ask(questions(9))] == [str(n) for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("no JSON", "not JSON"),
+        ("[]", "id"),
+        ('{"id": "wrong", "Conclusion": "x"}', "id"),
+        (400, "HTTP 400"),
+    ],
+)
+def test_an_unusable_reply_is_a_failure_not_an_answer(
+    stub: Callable[..., StubServer], content: str | int, reason: str
+) -> None:
+    server = stub(lambda body, number: content)
+    client = AgentClient(SETTINGS, endpoints=[server.endpoint])
+    (judgement,) = client.ask(questions(1))
+    assert judgement.failed
+    assert judgement.conclusion is None
+    assert reason in (judgement.reason or "")
+    assert len(server.requests) == 1 + SETTINGS.retries
+    assert {body["seed"] for body in server.requests} == {0, 1, 2}
+    assert client.stats.invalid == 1
+    client.ask(questions(1))  # a failure is not remembered
+    assert len(server.requests) == 2 * (1 + SETTINGS.retries)
+
+
+def test_a_retry_can_save_it(stub: Callable[..., StubServer]) -> None:
+    server = stub(lambda body, number: reply(body) if number > 1 else "no JSON")
+    client = AgentClient(SETTINGS, endpoints=[server.endpoint])
+    assert client.ask(questions(1))[0].conclusion == "France"
+    assert client.stats.retried == 1
+
+
+def test_another_replica_takes_over(stub: Callable[..., StubServer]) -> None:
+    broken, healthy = stub(lambda body, number: 503), stub()
+    client = AgentClient(SETTINGS, endpoints=[broken.endpoint, healthy.endpoint])
+    assert not any(judgement.failed for judgement in client.ask(questions(10)))
+    assert len(healthy.requests) == 10
+
+
+def test_a_slow_replica_gets_less(stub: Callable[..., StubServer]) -> None:
+    slow, fast = stub(delay_s=0.5), stub(delay_s=0.02)
+    settings = replace(SETTINGS, concurrency=4)
+    AgentClient(settings, endpoints=[slow.endpoint, fast.endpoint]).ask(questions(40))
+    assert len(fast.requests) > 2 * len(slow.requests)
+
+
+def test_an_outage_is_never_an_answer() -> None:
+    said: list[str] = []
+    nobody = Endpoint("http://127.0.0.1:9/v1", "none", TOKEN)
+    client = AgentClient(SETTINGS, endpoints=[nobody], on_wait=said.append)
+    with pytest.raises(OutageError) as caught:
+        client.ask(questions(3))
+    assert "has not answered for" in str(caught.value)
+    assert "nothing was scored" in str(caught.value)
+    assert said
+    assert "waiting for the consistency agent" in said[0]
+    assert client.stats.answered == 0
+
+
+def test_no_agent_at_all(tmp_path: Path) -> None:
+    with pytest.raises(OutageError, match="no agent has announced itself"):
+        AgentClient(SETTINGS, tmp_path).ask(questions(1))
+
+
+def test_a_wrong_token_is_an_outage(stub: Callable[..., StubServer]) -> None:
+    endpoint = replace(stub().endpoint, token="wrong")
+    with pytest.raises(OutageError, match=r"refuses the token \(401\)") as caught:
+        AgentClient(SETTINGS, endpoints=[endpoint]).ask(questions(1))
+    assert "wrong" not in str(caught.value)
+
+
+def test_an_agent_that_comes_back_elsewhere(
+    stub: Callable[..., StubServer], tmp_path: Path
+) -> None:
+    Endpoint("http://127.0.0.1:9/v1", "gone", TOKEN).write(endpoint_file(tmp_path, 0))
+    server = stub()
+
+    def come_back() -> None:
+        time.sleep(0.7)
+        server.endpoint.write(endpoint_file(tmp_path, 0))
+
+    threading.Thread(target=come_back).start()
+    client = AgentClient(replace(SETTINGS, patience_s=20), tmp_path)
+    assert client.ask(questions(2))[0].conclusion == "France"
+    assert client.stats.retried > 0
+
+
+def test_inside_a_running_event_loop(stub: Callable[..., StubServer]) -> None:
+    client = AgentClient(SETTINGS, endpoints=[stub().endpoint])
+
+    async def training() -> str | None:
+        return client.ask(questions(1))[0].conclusion
+
+    assert asyncio.run(training()) == "France"
+    client.close()
+
+
+def test_endpoint_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = Endpoint("http://127.0.0.1:1/v1", "m", TOKEN)
+    endpoint.write(endpoint_file(tmp_path, 0))
+    assert endpoint_file(tmp_path, 0).stat().st_mode & 0o777 == 0o600
+    (tmp_path / "endpoint-1.json").write_text("{")
+    (tmp_path / "endpoint-2.json").write_text('{"url": 1, "more": 2}')
+    (found,) = read_endpoints(tmp_path)
+    assert found.token == TOKEN
+    monkeypatch.setattr(time, "time", lambda: found.expires + 1)
+    assert read_endpoints(tmp_path) == []
+
+
+def test_the_token_is_in_no_log(
+    stub: Callable[..., StubServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = stub()
+    AgentClient(SETTINGS, endpoints=[server.endpoint]).ask(questions(1))
+    assert TOKEN not in caplog.text
+    assert TOKEN not in repr(server.endpoint)
+
+
+def test_stats_are_written(stub: Callable[..., StubServer], tmp_path: Path) -> None:
+    client = AgentClient(SETTINGS, endpoints=[stub().endpoint])
+    client.write_stats(tmp_path / "stats.json")
+    assert not (tmp_path / "stats.json").exists()
+    client.ask(questions(2))
+    client.write_stats(tmp_path / "stats.json")
+    assert json.loads((tmp_path / "stats.json").read_text())["asked"] == 2
+
+
+def test_external_agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = AgentConfig(backend="external", url="http://judge/v1/", model="qwen")
+    monkeypatch.delenv("GEOAGENT_AGENT_TOKEN", raising=False)
+    with pytest.raises(UsageError, match=r"GEOAGENT_AGENT_TOKEN .* is empty"):
+        make_client(settings, tmp_path)
+    monkeypatch.setenv("GEOAGENT_AGENT_TOKEN", TOKEN)
+    assert external_endpoint(settings) == Endpoint("http://judge/v1", "qwen", TOKEN)
+
+
+def test_the_prompt_hides_the_own_conclusion_and_keeps_to_its_size() -> None:
+    long = Question("region", "x" * 10_000 + "\ud800", (("country", "France"),))
+    chat = messages(long)
+    assert len(chat[-1]["content"]) < MAX_REASONING + 100
+    assert "country: France" in chat[-1]["content"]
+    first, other = messages(Question("country", "a")), messages(Question("precise", "b"))
+    assert first[:-1] == other[:-1]  # the prefix that servers keep
+    question = Question("country", "a")
+    assert schema(question)["properties"]["id"]["const"] == question.id
+    assert question.id == Question("country", "a").id != Question("region", "a").id
+
+
+def test_replies() -> None:
+    question = Question("country", "a")
+    assert read_reply(question, json.dumps({"id": question.id, "Conclusion": " Peru "})) == "Peru"
+    for bad in ("", "null", json.dumps({"id": question.id}), "[" * 100_000):
+        with pytest.raises(ValueError, match="reply"):
+            read_reply(question, bad)
