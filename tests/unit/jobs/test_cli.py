@@ -1,0 +1,113 @@
+"""`python -m jobs` as people type it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geoagent.config import resolve
+from geoagent.files import write_json
+from jobs.cli import main
+from jobs.display import clock, line_of
+from jobs.rundir import open_run, run_path
+from jobs.state import JobRecord, Jobs
+
+
+@pytest.fixture(autouse=True)
+def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["submit", "grpo", "--dry-run", "recipe=demo", f"runs_dir={tmp_path}/runs", "name=x"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    for part in ("prepare", "sft", "grpo", "agent", "sft is added", "spatial 1.5", "dry run"):
+        assert part in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["submit", "recipe=demo"], "no stage given"),
+        (["submit", "gpro"], "unknown stage 'gpro'; did you mean grpo?"),
+        (["submit", "sft", "sft.epoch=1"], "sft.epoch: unknown key; did you mean sft.epochs?"),
+        (["submit", "sft", "cluster=slurm"], "there is no sbatch here"),
+        (["submit", "sft", "name=a/b"], "is not a run name"),
+        (["submit", "sft", "recipe=demo", "cluster.sft.nodes=2"], "2 nodes need Slurm"),
+        (["status", "/no/such/run"], "not a run directory"),
+        (["logs", "/no/such/run"], "not a run directory"),
+        (["cancel", "/no/such/run"], "not a run directory"),
+    ],
+)
+def test_one_line_and_code_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert message in shown
+    assert shown.count("\n") == 1
+
+
+def test_unknown_options_are_refused() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["submit", "sft", "--dryrun"])
+    with pytest.raises(SystemExit, match="2"):
+        main(["status", "x", "y"])
+
+
+def test_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = resolve(["recipe=demo", f"runs_dir={tmp_path}", "name=x"])
+    run = open_run(config, run_path(config, []), resume=False)
+    for stage in ("prepare", "sft"):
+        write_json(run.done_file(stage), {})
+    words = ["submit", "sft", "--resume", "recipe=demo", f"runs_dir={tmp_path}", "name=x"]
+    assert main(words) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_status_logs_and_cancel_of_a_dead_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = resolve(["recipe=demo", f"runs_dir={tmp_path}", "name=x"])
+    run = open_run(config, run_path(config, []), resume=False)
+    dead = JobRecord("sft", "1", "running", pid=2**22 - 1, created=1.0, started=1.0)
+    Jobs("local", jobs=[dead]).save(run)
+    assert main(["logs", str(run.path)]) == 2
+    run.logs("sft", 1).mkdir(parents=True)
+    (run.logs("sft", 1) / "err.log").write_text("hello from the log\n")
+    assert main(["status", str(run.path)]) == 0
+    assert main(["logs", str(run.path), "sft"]) == 0
+    assert main(["cancel", str(run.path)]) == 0
+    shown = capsys.readouterr().out
+    for part in ("died", "hello from the log", "nothing was running"):
+        assert part in shown
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import sys\nfrom jobs.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in sys.modules if m in {'torch', 'numpy', 'submitit', 'rich', 'psutil'}])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "examples:" in result.stdout
+    assert result.stdout.strip().endswith("[]")
+
+
+def test_progress_line() -> None:
+    progress = {"step": 10, "total": 40, "unit": "step", "metrics": {"loss": 0.5, "kl": 1}}
+    line = line_of("sft", progress, 20.0)
+    assert "10/40 step" in line
+    assert "left 01:00" in line
+    assert "loss 0.5" in line
+    assert line_of("eval", {}, 5.0) == "eval      00:05"
+    assert clock(3725) == "1:02:05"

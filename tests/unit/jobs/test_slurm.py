@@ -1,0 +1,106 @@
+"""What is handed to Slurm. sbatch, squeue and scancel are stand-ins that record their call; a
+real cluster is for the cluster tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from geoagent.config import resolve
+from geoagent.run import Run
+from jobs import slurm
+from jobs.cli import main
+from jobs.plan import make_plan
+from jobs.rundir import open_run, run_path
+from jobs.state import Jobs
+
+SBATCH = """#!/bin/bash
+n=$(($(cat "{folder}/count" 2>/dev/null || echo 100) + 1))
+if [[ $n -gt ${{FAIL_AFTER:-1000}} ]]; then echo "sbatch: error: QOSMaxSubmitJob" >&2; exit 1; fi
+echo $n > "{folder}/count"
+cp "${{@: -1}}" "{folder}/$n.sh"
+echo "Submitted batch job $n"
+"""
+SCANCEL = """#!/bin/bash
+echo "$@" >> "{folder}/cancelled"
+"""
+SACCT = """#!/bin/bash
+printf '101|101|COMPLETED\\n102|102|RUNNING\\n103|103_0|CANCELLED by 0\\n'
+"""
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "scheduler"
+    folder.mkdir()
+    scripts = {"sbatch": SBATCH, "scancel": SCANCEL, "sacct": SACCT, "squeue": "#!/bin/bash\n"}
+    scripts["srun"] = scripts["squeue"]
+    for name, text in scripts.items():
+        text = text.format(folder=folder) if name in ("sbatch", "scancel") else text
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def flags(script: Path) -> set[str]:
+    lines = script.read_text().splitlines()
+    return {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")}
+
+
+def submit(tmp_path: Path, *more: str) -> tuple[Run, Jobs]:
+    config = resolve(
+        ["recipe=geoagent", "cluster=slurm", f"runs_dir={tmp_path}/runs", "name=first", *more]
+    )
+    run = open_run(config, run_path(config, []), resume=False)
+    return run, slurm.submit(config, run, make_plan(config, ["sft", "grpo", "eval"]))
+
+
+def test_a_chain_of_jobs_with_the_agent_beside_it(tmp_path: Path, scheduler: Path) -> None:
+    run, jobs = submit(tmp_path, "cluster.account=geo", "cluster.grpo.nodes=4", "agent.replicas=3")
+    assert [(job.stage, job.id) for job in jobs.jobs] == [
+        ("prepare", "101"),
+        ("sft", "102"),
+        ("agent", "103"),
+        ("grpo", "104"),
+        ("eval", "105"),
+    ]
+    sft, agent, grpo = (flags(scheduler / f"{number}.sh") for number in (102, 103, 104))
+    assert {"--dependency=afterok:101", "--gpus-per-node=8", "--account=geo"} <= sft
+    assert {"--kill-on-invalid-dep=yes", "--requeue", "--nodes=1", "--ntasks-per-node=1"} <= sft
+    assert "--cpus-per-task=64" in sft
+    assert {"--dependency=afterok:102", "--array=0-2%3", "--gpus-per-node=1"} <= agent
+    assert {"--dependency=afterok:102,after:103", "--nodes=4"} <= grpo
+    assert Jobs.load(run).of("grpo").id == "104"
+
+
+def test_a_refused_submission_takes_the_others_back(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIL_AFTER", "102")
+    with pytest.raises(Exception, match="QOSMaxSubmitJob"):
+        submit(tmp_path)
+    assert (scheduler / "cancelled").read_text() == "101 102\n"
+
+
+def test_status_and_cancel(
+    tmp_path: Path, scheduler: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = submit(tmp_path)
+    assert main(["status", str(run.path)]) == 0
+    shown = capsys.readouterr().out
+    for state in ("completed", "running", "cancelled", "submitted"):
+        assert state in shown
+    assert main(["cancel", str(run.path)]) == 0
+    assert (scheduler / "cancelled").read_text() == "102 104 105\n"
+
+
+def test_the_command_line_submits(
+    tmp_path: Path, scheduler: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "grpo", "recipe=demo", f"runs_dir={tmp_path}", "name=x"]
+    assert main(words) == 0  # `auto` takes Slurm where there is sbatch
+    assert "grpo: job 104" in capsys.readouterr().out
+    assert (tmp_path / "x" / "jobs.json").is_file()
