@@ -35,10 +35,11 @@ _LETTERS: Final = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "ð
 def fold(name: str) -> str:
     """Case, accents and punctuation removed, 'St.' written out: 'São Paulo' → 'sao paulo',
     'St. Louis' → 'saint louis'. Other scripts are kept."""
-    text = name[:MAX_NAME].casefold()
+    text = name[:MAX_NAME]
     if text.isascii():
-        text = _NOT_WORD.sub(" ", text)
+        text = _NOT_WORD.sub(" ", text.casefold())
     else:
+        text = unicodedata.normalize("NFKD", text).casefold()
         text = unicodedata.normalize("NFKD", text).translate(_LETTERS)
         text = "".join(
             character if character.isalnum() or unicodedata.category(character) == "Mc" else " "

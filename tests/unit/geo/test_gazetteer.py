@@ -11,7 +11,7 @@ import pytest
 from geoagent.geo import build, gazetteer
 
 
-@pytest.fixture()
+@pytest.fixture
 def few_cities(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only large cities, so that building takes a second or two."""
     monkeypatch.setattr(build, "MIN_POPULATION", 15000)

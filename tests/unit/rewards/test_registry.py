@@ -1,0 +1,122 @@
+"""One table of rewards; weights are checked; rows are scored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from geoagent.config import REWARD_NAMES, RewardsConfig
+from geoagent.errors import UsageError
+from geoagent.rewards.base import Score, three_levels
+from geoagent.rewards.registry import build, total, weighted
+from geoagent.score import check_row, score_rows
+
+from .helpers import FakeAgent, completion
+
+AGENT = FakeAgent({})
+
+
+@pytest.mark.parametrize("parity", ["improved", "published"])
+def test_every_name_is_built_and_names_itself(parity: str) -> None:
+    rewards = build(RewardsConfig(parity=parity), REWARD_NAMES, agent=AGENT)
+    assert list(rewards) == list(REWARD_NAMES)
+    for name, reward in rewards.items():
+        assert reward.name == name
+        assert getattr(reward, "published", parity == "published") is (parity == "published")
+
+
+def test_default_is_what_has_a_weight() -> None:
+    config = RewardsConfig(weights={"spatial": 1.5, "format": 0.0, "geo_format": 1.0})
+    assert list(build(config)) == weighted(config) == ["spatial", "geo_format"]
+    assert build(config, []) == {}
+
+
+def test_unknown_name_and_missing_agent() -> None:
+    with pytest.raises(UsageError, match="did you mean spatial"):
+        build(RewardsConfig(), ["spacial"])
+    with pytest.raises(UsageError, match="there are: format"):
+        build(RewardsConfig(), ["zzz"])
+    with pytest.raises(UsageError, match="needs an agent"):
+        build(RewardsConfig(), ["consistency"])
+
+
+@pytest.mark.parametrize(
+    ("weights", "key"),
+    [
+        ({"spatial": math.nan}, r"rewards\.weights\.spatial"),
+        ({"spatial": math.inf}, r"rewards\.weights\.spatial"),
+        ({"format": -1.0}, r"rewards\.weights\.format"),
+        ({"spacial": 1.0}, r"rewards\.weights\.spacial: .*did you mean spatial"),
+        ({"spatial": 0.0}, r"rewards\.weights: all are 0"),
+    ],
+)
+def test_weights(weights: dict[str, float], key: str) -> None:
+    with pytest.raises(UsageError, match=key):
+        build(RewardsConfig(weights=weights), agent=AGENT)
+
+
+def test_total_is_the_weighted_sum() -> None:
+    scores = {"spatial": [Score(0.5), Score(0.0)], "format": [Score(1.0), Score(1.0)]}
+    assert total(scores, {"spatial": 1.5, "format": 2.0, "judge": 9.0}) == [2.75, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "levels"),
+    [
+        ((), ["", "", ""]),
+        (("a",), ["a", "", ""]),
+        (("a", "b"), ["a", "b", ""]),
+        (("a", "b", "c", "d"), ["a", "b", "c; d"]),
+    ],
+)
+def test_three_levels(parts: tuple[str, ...], levels: list[str]) -> None:
+    assert three_levels(parts) == levels
+
+
+# --- geoagent.score ---------------------------------------------------------------------------
+
+ROW: dict[str, Any] = {
+    "id": "a",
+    "completion": completion("France; Ile-de-France; Paris"),
+    "solution": "<answer>France; Ile-de-France; Paris</answer>",
+    "latitude": 48.85,
+    "longitude": 2.35,
+    "country": "France",
+    "region": "Ile-de-France",
+    "city": "Paris",
+    "label": "True",
+}
+REWARDS = build(RewardsConfig(), ["format", "spatial", "hierarchical", "directly_judge", "judge"])
+
+
+def test_rows_come_back_in_order_with_one_key_a_reward() -> None:
+    rows = [{**ROW, "id": str(number)} for number in range(5)]
+    rows[3]["completion"] = "nonsense"
+    scored = list(score_rows(rows, REWARDS, batch=2))
+    assert [row["id"] for row in scored] == ["0", "1", "2", "3", "4"]
+    assert {**ROW, "id": "0"}.items() <= scored[0].items()
+    assert scored[0]["spatial"] == pytest.approx(1.0, abs=0.01)
+    assert [scored[0][name] for name in ("format", "hierarchical", "directly_judge")] == [1, 4, 1]
+    assert [scored[3][name] for name in REWARDS] == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"completion": None}, "completion: missing"),
+        ({"completion": 3}, "completion: missing, or not a text"),
+        ({"latitude": None}, "latitude: missing; reward spatial"),
+        ({"latitude": 123}, "latitude: 123 is out of range"),
+        ({"longitude": "east"}, "longitude: 'east' is not a number"),
+        ({"solution": None}, "solution: missing; reward directly_judge"),
+        ({"city": 5}, "city: not a text"),
+        ({"label": "perhaps"}, "label: 'perhaps' is not True or False"),
+    ],
+)
+def test_rows_that_cannot_be_scored(change: Mapping[str, object], message: str) -> None:
+    check_row(ROW, REWARDS)
+    with pytest.raises(ValueError, match=message):
+        check_row({**ROW, **change}, REWARDS)
