@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from geoagent.config import REWARD_NAMES, RewardsConfig
+from geoagent.data.cot import chain_of_thought
+from geoagent.data.places import countries
 from geoagent.errors import UsageError
 from geoagent.rewards.base import Score, three_levels
 from geoagent.rewards.registry import build, total, weighted
@@ -120,3 +122,25 @@ def test_rows_that_cannot_be_scored(change: Mapping[str, object], message: str) 
     check_row(ROW, REWARDS)
     with pytest.raises(ValueError, match=message):
         check_row({**ROW, **change}, REWARDS)
+
+
+def test_the_sample_s_own_answers_get_full_marks() -> None:
+    names = ["format", "geo_format", "spatial", "hierarchical", "directly_judge"]
+    rows = [
+        {
+            "completion": f"<think>{chain_of_thought(country, city)}</think>"
+            f"<answer>{country.name}; {city.region}; {city.name}</answer>",
+            "solution": f"{country.name}; {city.region}; {city.name}",
+            "latitude": city.latitude,
+            "longitude": city.longitude,
+            "country": country.name,
+            "region": city.region,
+            "city": city.name,
+        }
+        for country in countries()
+        for city in country.cities
+    ]
+    for parity in ("improved", "published"):
+        rewards = build(RewardsConfig(parity=parity), names)
+        for row in score_rows(rows, rewards):
+            assert [row[name] for name in names] == [1, 1, pytest.approx(1), 4, 1], row
