@@ -140,6 +140,7 @@ def _start_llama_cpp(settings: AgentConfig, token: str, log: Path) -> _Server:
         parameters.n_ctx = settings.context * settings.slots
         parameters.cpuparams.n_threads = threads
         parameters.cpuparams_batch.n_threads = threads
+        parameters.cpuparams.poll = parameters.cpuparams_batch.poll = 0  # wait without spinning
         parameters.n_gpu_layers = 0
         parameters.ui = False
         try:

@@ -12,6 +12,7 @@ from geoagent.data.record import Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
 from geoagent.errors import UsageError
 from geoagent.files import write_jsonl
+from geoagent.geo.gazetteer import gazetteer
 from geoagent.progress import Progress
 from geoagent.run import Run
 
@@ -28,6 +29,8 @@ def prepare(run: Run) -> dict[str, Any]:
     """
     config = run.config()
     progress = Progress(run.progress_file(STAGE), total=3)
+    progress.update(0, "opening the gazetteer")
+    gazetteer()  # built once here, not by every training process at the same time
     progress.update(0, "reading the samples")
     folder = dataset_folder(config)
     data = config.data

@@ -24,7 +24,7 @@ from jobs.local import ChainFailed, LocalChain
 from jobs.plan import Plan, StagePlan
 from jobs.rundir import open_run, run_path
 
-PROGRAM = '''
+PROGRAM = """
 import json, os, pathlib, subprocess, sys, time
 what, name = sys.argv[1], sys.argv[2]
 run = pathlib.Path(sys.argv[sys.argv.index("--run") + 1])
@@ -49,10 +49,12 @@ if what == "mortal-agent":
     sys.exit(75)
 time.sleep(float(what))
 (run / name / "done.json").write_text("{}")
-'''
+"""
 
 
-def stage(name: str, what: str, after: tuple[str, ...] = (), needs_agent: bool = False) -> StagePlan:
+def stage(
+    name: str, what: str, after: tuple[str, ...] = (), needs_agent: bool = False
+) -> StagePlan:
     return StagePlan(name, ("stand_in", what, name), StageResources(), after, needs_agent)
 
 
