@@ -15,6 +15,8 @@ from typing import Any, Final
 from geoagent.errors import UsageError
 
 RECORDS_FILE: Final = "records.jsonl"
+DEFAULT_SPLIT: Final = "train"
+"""Of rows that name none; one that counted for every split would be trained on and tested on."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ def read_records(
         try:
             row = _parse_line(line)
             row_id = str(row.get("id", ""))[:200]
-            if split is not None and row.get("split", split) != split:
+            if split is not None and (row.get("split") or DEFAULT_SPLIT) != split:
                 continue
-            record = _record(row, folder if check_images else None, split)
+            record = _record(row, folder if check_images else None)
             if record.id in seen:
                 raise ValueError(f"id '{record.id}' is used by an earlier row")
         except ValueError as error:
@@ -116,7 +118,7 @@ def _parse_line(line: str) -> dict[str, Any]:
     return row
 
 
-def _record(row: Mapping[str, Any], folder: Path | None, split: str | None) -> Record:
+def _record(row: Mapping[str, Any], folder: Path | None) -> Record:
     """The record of a row; ValueError says what is wrong with it."""
     if not isinstance(row.get("id"), str | int) or isinstance(row.get("id"), bool):
         raise ValueError("id: missing, or not a text")
@@ -139,7 +141,7 @@ def _record(row: Mapping[str, Any], folder: Path | None, split: str | None) -> R
         image=image,
         latitude=latitude,
         longitude=longitude,
-        split=str(row.get("split") or split or "train"),
+        split=str(row.get("split") or DEFAULT_SPLIT),
         think=think,
         extra={name: value for name, value in row.items() if name not in _KNOWN},
         **texts,

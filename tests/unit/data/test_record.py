@@ -163,3 +163,9 @@ def test_grpo_rows_carry_the_truth_and_not_the_answer(tmp_path: Path) -> None:
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no record with a chain of thought"):
         write_swift_jsonl([record(think=None)], tmp_path, "sft", tmp_path / "sft.jsonl")
+
+
+def test_a_row_without_a_split_is_for_training_only(folder: Path) -> None:
+    write(folder, {key: value for key, value in GOOD.items() if key != "split"})
+    assert len(read_records(folder, "train")[0]) == 1
+    assert read_records(folder, "heldout") == ([], [])
