@@ -36,7 +36,7 @@ _LOOKS: Final = {
 
 def chain_of_thought(country: Country, city: City) -> str:
     """The `<think>` content for one scene, as JSON text."""
-    stages = (_country(country), _region(country, city), _precise(city))
+    stages = (_country(country, city), _region(country, city), _precise(city))
     answer = f"{country.name}; {city.region}; {city.name}"
     document = {"ChainOfThought": dict(zip(STAGES, stages, strict=True)), "FinalAnswer": answer}
     return json.dumps(document, ensure_ascii=False)
@@ -46,12 +46,12 @@ def _stage(clues: list[str], reasoning: str, conclusion: str, doubt: str) -> dic
     return {"Clues": clues, "Reasoning": reasoning, "Conclusion": conclusion, "Uncertainty": doubt}
 
 
-def _country(country: Country) -> dict[str, object]:
+def _country(country: Country, city: City) -> dict[str, object]:
     side, plate = country.driving_side, country.plate[0]
     reasoning = (
         f"The flag on the pole is the flag of {country.name}. Cars drive on the {side} side, the "
         f"road has {country.line} lines and the plate of the car is {plate}. Houses with "
-        f"{country.wall} walls and {_LOOKS[country.biome]} fit as well, so this photo was taken "
+        f"{country.wall} walls and {_LOOKS[city.biome]} fit as well, so this photo was taken "
         f"in {country.name}."
     )
     clues = [f"flag of {country.name}", f"driving on the {side}", f"{plate} plate"]

@@ -12,12 +12,14 @@ PLACES_FILE: Final = Path(__file__).with_name("places.yaml")
 
 @dataclass(frozen=True)
 class City:
-    """A real city; `sign` is its name as local road signs write it."""
+    """A real city; `sign` is its name as local road signs write it, `biome` its own or else its
+    country's."""
 
     name: str
     region: str
     sign: str
     setting: str
+    biome: str
     latitude: float
     longitude: float
 
@@ -32,7 +34,6 @@ class Country:
     line: str
     flag: str
     plate: tuple[str, str, str]
-    biome: str
     wall: str
     roof: str
     cities: tuple[City, ...]
@@ -47,9 +48,9 @@ def countries() -> tuple[Country, ...]:
     return tuple(
         Country(
             **{
-                **row,
+                **{key: value for key, value in row.items() if key != "biome"},
                 "plate": tuple(row["plate"]),
-                "cities": tuple(City(**city) for city in row["cities"]),
+                "cities": tuple(City(**{"biome": row["biome"], **c}) for c in row["cities"]),
             }
         )
         for row in rows

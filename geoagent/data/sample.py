@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +13,11 @@ from geoagent.data.cot import chain_of_thought
 from geoagent.data.places import City, Country, countries
 from geoagent.data.record import RECORDS_FILE, Record
 from geoagent.data.scenes import render
+from geoagent.errors import UsageError
 from geoagent.files import read_json, write_json, write_jsonl
 
 HELDOUT_PER_COUNTRY: Final = 2
-VERSION: Final = 1
+VERSION: Final = 2
 """Raise it when scenes or texts change, so that older folders are built again."""
 _MARK: Final = "sample.json"
 
@@ -24,23 +26,52 @@ def build_sample(folder: Path, scenes_per_country: int, seed: int = 0) -> None:
     """Build the sample in `folder`, whole or not at all; nothing is done if it is there already.
 
     Splits: `train` with scenes_per_country scenes of each country, `heldout` with 2 others.
+    Processes may build the same folder at the same time. UsageError: the folder holds something
+    else than a sample, or cannot be written.
     """
     wanted = {"version": VERSION, "scenes_per_country": scenes_per_country, "seed": seed}
-    if (folder / _MARK).is_file() and read_json(folder / _MARK) == wanted:
-        return
     part = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "images").mkdir(parents=True)
     try:
-        write_jsonl(
-            part / RECORDS_FILE, [r.to_row() for r in _draw(part, scenes_per_country, seed)]
-        )
-        write_json(part / _MARK, wanted)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    except BaseException:
+        if _holds(folder, wanted):
+            return
+        if folder.exists() and not _replaceable(folder):
+            raise UsageError(f"{folder}: exists and is not a sample; it would be replaced")
         shutil.rmtree(part, ignore_errors=True)
-        raise
+        (part / "images").mkdir(parents=True)
+        rows = [record.to_row() for record in _draw(part, scenes_per_country, seed)]
+        write_jsonl(part / RECORDS_FILE, rows)
+        write_json(part / _MARK, wanted)
+        _put(part, folder, wanted)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"{folder}: the sample cannot be built there ({reason})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _holds(folder: Path, wanted: dict[str, int]) -> bool:
+    """Is it this sample? The mark is written last, before the folder gets its name."""
+    return (folder / _MARK).is_file() and read_json(folder / _MARK) == wanted
+
+
+def _replaceable(folder: Path) -> bool:
+    """Another sample, or an empty folder: nothing that anybody would miss."""
+    return folder.is_dir() and ((folder / _MARK).is_file() or not any(folder.iterdir()))
+
+
+def _put(part: Path, folder: Path, wanted: dict[str, int]) -> None:
+    """Move the finished sample to its place, unless another process was faster."""
+    replaced = "replaced"
+    if _holds(folder, wanted):
+        return
+    with suppress(FileNotFoundError):
+        folder.rename(part / replaced)
+    try:
+        part.rename(folder)
+    except OSError:
+        if not _holds(folder, wanted):
+            raise
+    shutil.rmtree(folder / replaced, ignore_errors=True)
 
 
 def _draw(folder: Path, scenes_per_country: int, seed: int) -> Iterator[Record]:

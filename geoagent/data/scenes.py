@@ -8,6 +8,7 @@ Position, size, light, clouds and noise are drawn from the seed, so no two scene
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 
+FONTS: Final = Path(__file__).with_name("fonts")
 SIZE: Final = 224
 HORIZON: Final = 120
 
@@ -78,16 +80,16 @@ def render(country: Country, city: City, seed: str) -> Scene:
 
     rng = random.Random(seed)
     light = rng.uniform(0.85, 1.1)
-    image = Image.new("RGB", (SIZE, SIZE), _lit(BIOMES[country.biome][0], light))
+    image = Image.new("RGB", (SIZE, SIZE), _lit(BIOMES[city.biome][0], light))
     draw = ImageDraw.Draw(image)
     _clouds(draw, rng)
     _setting(draw, city.setting, rng, light)
-    draw.rectangle((0, HORIZON, SIZE, SIZE), fill=_lit(BIOMES[country.biome][1], light))
+    draw.rectangle((0, HORIZON, SIZE, SIZE), fill=_lit(BIOMES[city.biome][1], light))
     if city.setting in ("coast", "canal"):
         _water(draw, city.setting, light)
     _houses(draw, country, city, rng, light)
     _road(draw, country, rng)
-    _tree(draw, country.biome, rng, light)
+    _tree(draw, city.biome, rng, light)
     _flag_on_pole(draw, country, rng)
     _sign(image, draw, country, city, rng)
     _car(image, draw, country, rng)
@@ -184,8 +186,9 @@ def _tree(draw: Any, biome: str, rng: random.Random, light: float) -> None:
             top = 70 + level * 18
             draw.polygon([(x - 17, top + 30), (x + 3, top), (x + 23, top + 30)], fill=green)
     elif kind == "palm":
-        for angle in range(0, 360, 45):
-            end = (x + 3 + 26 * math.cos(math.radians(angle)), 102 + 13 * math.sin(angle))
+        for leaf in range(8):
+            angle = leaf * math.pi / 4
+            end = (x + 3 + 26 * math.cos(angle), 102 + 16 * math.sin(angle))
             draw.line([(x + 3, 104), end], fill=green, width=5)
     else:
         draw.ellipse((x - 17, 75, x + 23, 118), fill=green)
@@ -275,6 +278,11 @@ def _emblem(draw: Any, shape: str, colour: Colour, box: Box) -> None:
                 draw.rectangle((corner_x, corner_y, corner_x + 11, corner_y + 7), fill="black")
     elif shape == "star":
         _star(draw, (x, y), radius * 1.25, colour)
+    elif shape == "hexagram":
+        for turn in (-0.5, 0.5):
+            corners = [math.pi * (turn + corner * 2 / 3) for corner in range(4)]
+            points = [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in corners]
+            draw.line(points, fill=colour, width=3)
     elif shape == "cantonstar":
         _star(draw, (left + width * 0.2, top + height * 0.3), radius, colour)
     elif shape == "unionstar":
@@ -296,6 +304,11 @@ def _emblem(draw: Any, shape: str, colour: Colour, box: Box) -> None:
         draw.ellipse((x - 12, y - 12, x + 12, y + 12), fill=COLOURS["blue"])
     elif shape == "plus":
         _plus(draw, box, colour, 0.1, 0.65)
+    elif shape == "crosses":
+        for at_x, at_y in ((0.22, 0.22), (0.78, 0.22), (0.22, 0.78), (0.78, 0.78)):
+            middle = (left + width * at_x, top + height * at_y)
+            around = (middle[0] - 5, middle[1] - 5, middle[0] + 5, middle[1] + 5)
+            _plus(draw, around, colour, 0.15, 0.99)
     elif shape == "bar":
         draw.rectangle((left + 12, y - 3, right - 12, y), fill=colour)
         draw.rectangle((left + 22, y + 8, right - 22, y + 10), fill=colour)
@@ -314,9 +327,23 @@ def _star(draw: Any, centre: tuple[float, float], radius: float, colour: Colour)
 
 @cache
 def _font(name: str, size: int) -> Any:
+    """A bundled font. Basic layout: the other depends on what the system has installed."""
     from PIL import ImageFont
 
-    return ImageFont.truetype(str(Path(__file__).with_name("fonts") / f"Signs{name}.ttf"), size)
+    path = FONTS / f"Signs{name}.ttf"
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@cache
+def _shaped() -> dict[str, str]:
+    """Signs whose letters join or stack, and the character that the fonts hold each one under."""
+    words: dict[str, str] = json.loads((FONTS / "shaped.json").read_text(encoding="utf-8"))
+    return words
+
+
+def lettering(sign: str) -> tuple[str, str]:
+    """Which of the bundled fonts writes a sign, and the characters to write with it."""
+    return font_for(sign), _shaped().get(sign, sign)
 
 
 def font_for(text: str) -> str:
@@ -336,15 +363,15 @@ def font_for(text: str) -> str:
 def _sign(image: Image, draw: Any, country: Country, city: City, rng: random.Random) -> None:
     x, y = rng.randint(126, 136), rng.randint(28, 48)
     size = 24
-    name = font_for(city.sign)
+    name, text = lettering(city.sign)
     font = _font(name, size)
-    while font.getlength(city.sign) > 76:
+    while font.getlength(text) > 76:
         size -= 1
         font = _font(name, size)
     board = COLOURS["blue"] if city is country.cities[0] else COLOURS["green"]
     draw.rectangle((x + 36, y + 30, x + 40, 150), fill=(90, 90, 90))
     draw.rounded_rectangle((x, y, x + 82, y + 32), 4, fill=board, outline="white", width=2)
-    draw.text((x + 41, y + 16), city.sign, font=font, fill="white", anchor="mm")
+    draw.text((x + 41, y + 16), text, font=font, fill="white", anchor="mm")
 
 
 def _car(image: Image, draw: Any, country: Country, rng: random.Random) -> None:
@@ -360,8 +387,11 @@ def _car(image: Image, draw: Any, country: Country, rng: random.Random) -> None:
     for wheel in (x + 4, x + 44):
         draw.rectangle((wheel, y + 42, wheel + 12, y + 51), fill="black")
     back, text, letters = country.plate
-    draw.rectangle((x + 8, y + 22, x + 52, y + 35), fill=COLOURS[back], outline="black")
-    font = _font("Latin", 8 if len(letters) < 10 else 7)
+    size = 8
+    while _font("Latin", size).getlength(letters) > 50:
+        size -= 1
+    draw.rectangle((x + 3, y + 22, x + 57, y + 35), fill=COLOURS[back], outline="black")
+    font = _font("Latin", size)
     draw.text((x + 30, y + 28), letters, font=font, fill=COLOURS[text], anchor="mm")
 
 

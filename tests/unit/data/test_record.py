@@ -169,3 +169,19 @@ def test_a_row_without_a_split_is_for_training_only(folder: Path) -> None:
     write(folder, {key: value for key, value in GOOD.items() if key != "split"})
     assert len(read_records(folder, "train")[0]) == 1
     assert read_records(folder, "heldout") == ([], [])
+
+
+def test_rows_are_written_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "grpo.jsonl"
+    assert write_swift_jsonl([record(), record(id="b")], tmp_path, "grpo", path) == 2
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["a", "b"]
+    assert set(rows[0]) == {
+        *("id", "messages", "images", "solution", "latitude", "longitude"),
+        *("country", "region", "city", "country_code"),
+    }
+
+
+def test_an_unknown_stage(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'dpo' is none of"):
+        next(to_swift_rows([record()], tmp_path, "dpo"))
