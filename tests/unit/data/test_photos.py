@@ -15,11 +15,13 @@ FOLDER = Path(geoagent.data.__file__).with_name("photos")
 def test_each_can_be_read_and_says_where_it_is_from() -> None:
     photos, rejected = read_records(FOLDER, "photos", strict=True)
     assert rejected == []
-    assert len(photos) == 5
+    assert len(photos) == 6
     for photo in photos:
         assert photo.think is None  # nothing to train on
         assert photo.extra["source"]
-        assert photo.extra["licence"].startswith(("MIT", "CC BY 2.0"))
+        assert photo.extra["coordinates_from"].startswith(("EXIF", "known subject: "))
+        assert f"`{Path(photo.image).name}`" in (FOLDER / "LICENCES.md").read_text()
+        assert photo.extra["licence"].startswith(("MIT, ©", "CC BY 2.0, ©", "public domain"))
 
 
 def test_addresses_are_near_the_coordinates() -> None:
