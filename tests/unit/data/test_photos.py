@@ -29,4 +29,4 @@ def test_addresses_are_near_the_coordinates() -> None:
         place = geocode(photo.address)
         assert place is not None
         away = great_circle_km(place.latitude, place.longitude, photo.latitude, photo.longitude)
-        assert away < 40, photo.id
+        assert away < 18, photo.id
