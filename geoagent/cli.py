@@ -205,12 +205,8 @@ def _config_show(options: argparse.Namespace) -> int:
 def _build_sample(options: argparse.Namespace) -> int:
     from geoagent.data.sample import build_sample
 
-    folder: Path = options.folder
-    empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not empty and not (folder / "sample.json").is_file():
-        raise UsageError(f"{folder}: exists and is not a sample; it would be replaced")
-    build_sample(folder, options.scenes, options.seed)
-    print(folder / "records.jsonl")
+    build_sample(options.folder, options.scenes, options.seed)
+    print(options.folder / "records.jsonl")
     return 0
 
 

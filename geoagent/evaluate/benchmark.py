@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import geoagent.data
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import RECORDS_FILE, Record, read_records
 from geoagent.errors import UsageError
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 STAGE: Final = "eval"
 PHOTOS: Final = "photos"
-PHOTOS_FOLDER: Final = Path("data") / PHOTOS
-"""Where `geoagent data build-photos` puts the photographs, beside the bundled sample."""
+PHOTOS_FOLDER: Final = Path(geoagent.data.__file__).with_name("photos")
+"""The few real photographs that come with the package."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class Benchmark:
 
 
 def benchmarks(config: Config) -> list[Benchmark]:
-    """The configured split; and the real photographs, where they have been built."""
+    """The configured split; and beside the drawn sample the real photographs."""
     settings = config.eval
     draws = settings.reward_samples if settings.rewards else 0
     chosen = [Benchmark(settings.benchmark, dataset_folder(config), config.data.eval_split, draws)]
-    if (PHOTOS_FOLDER / RECORDS_FILE).is_file() and settings.benchmark != PHOTOS:
-        chosen.append(Benchmark(PHOTOS, PHOTOS_FOLDER.resolve(), PHOTOS))
+    if config.data.path is None:
+        chosen.append(Benchmark(PHOTOS, PHOTOS_FOLDER, PHOTOS))
     return chosen
 
 

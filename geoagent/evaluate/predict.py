@@ -15,7 +15,7 @@ from geoagent.config import ModelConfig
 from geoagent.data.prompt import QUESTION
 from geoagent.errors import UsageError
 from geoagent.evaluate.models import Candidate
-from geoagent.files import read_json
+from geoagent.modelfolder import refuse_code
 
 VISION_TOKENS: Final = (
     "<|vision_start|>",
@@ -110,23 +110,6 @@ def prepare_libraries() -> None:
     os.environ.setdefault("LOG_LEVEL", "ERROR")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
-
-def refuse_code(model: str) -> None:
-    """UsageError if a model folder wants Python of its own run (`auto_map` in one of its files).
-
-    ms-swift loads every model with trust_remote_code, so a folder that someone handed over could
-    run anything. Qwen2.5-VL needs no such code.
-    """
-    for file in sorted(Path(model).glob("*config.json")):
-        if _mentions(read_json(file), "auto_map"):
-            raise UsageError(f"{file}: brings its own code (auto_map), which is not run here")
-
-
-def _mentions(value: Any, key: str) -> bool:
-    if isinstance(value, dict):
-        return key in value or any(_mentions(item, key) for item in value.values())
-    return isinstance(value, list) and any(_mentions(item, key) for item in value)
 
 
 def forbid_vision_tokens(model: Any, tokenizer: Any) -> None:

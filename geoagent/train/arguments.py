@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoagent.errors import UsageError
+from geoagent.modelfolder import refuse_code
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
 
@@ -59,7 +60,9 @@ def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
 
 def base_model(config: Config, run: Run) -> str:
     """Where training starts: the model the run built, or the checkpoint it names."""
-    return str(run.model) if config.model.kind == "tiny" else config.model.path
+    model = str(run.model) if config.model.kind == "tiny" else config.model.path
+    refuse_code(model)
+    return model
 
 
 def _starting_model(config: Config, run: Run) -> Flags:

@@ -14,6 +14,7 @@ from geoagent.agent.client import AgentStats, Judgement
 from geoagent.config import Config, to_yaml
 from geoagent.errors import OutageError, UsageError
 from geoagent.evaluate import __main__ as program
+from geoagent.evaluate import benchmark
 from geoagent.evaluate.benchmark import evaluate
 from geoagent.evaluate.models import candidates, choose, from_folder, trained_pixels
 from geoagent.files import read_jsonl, write_json, write_jsonl
@@ -300,12 +301,19 @@ def test_an_outage_is_never_a_reward(
         assert asked == {"asked": 5, "agreed": 0, "failed": 0}
 
 
-def test_photographs_are_a_second_benchmark(
-    make_run: Callable[..., Run], predictor: type[FakePredictor], tmp_path: Path
+def test_photographs_are_a_second_benchmark_beside_the_drawn_sample(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_dataset(tmp_path / "data" / "photos", "photos")
+    write_dataset(tmp_path / "photos", "photos")
+    monkeypatch.setattr(benchmark, "PHOTOS_FOLDER", tmp_path / "photos")
+    monkeypatch.setattr(benchmark, "dataset_folder", lambda config: tmp_path / "dataset")
     run = make_run(reward_samples=1)
-    results = evaluate(run.config(), run, None)
+    config = run.config()
+    config.data.path = None
+    results = evaluate(config, run, None)
     assert list(results) == ["heldout", "photos"]
     assert results["photos"]["models"]["sft"]["accuracy_1km"] == 0.4
     assert "sampled_mean_reward" not in results["photos"]["models"]["sft"]
