@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Final
 
 import psutil
+
+
+_KILLED_S: Final = 5.0
+"""How long the kernel may take over a process that was killed."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,10 @@ def stop_tree(pid: int, grace_s: float) -> None:
         except psutil.NoSuchProcess:
             continue
     _, left = psutil.wait_procs(members, timeout=grace_s)
-    for process in {*left, *tree(pid)}:
+    left = [*{*left, *tree(pid)}]
+    for process in left:
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
+    psutil.wait_procs(left, timeout=_KILLED_S)

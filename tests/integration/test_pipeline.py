@@ -27,6 +27,7 @@ SMALL = (
     "data.scenes_per_country=4",
     "sft.max_steps=6",
     "sft.save_steps=3",
+    "sft.logging_steps=1",
     "sft.batch_size=4",
     "grpo.max_steps=2",
     "grpo.save_steps=1",

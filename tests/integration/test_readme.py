@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -10,11 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # of the `make test` that runs this
 README = (ROOT / "README.md").read_text()
 
 
 def run(command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(shlex.split(command), capture_output=True, text=True, cwd=ROOT)
+    outside = {name: value for name, value in os.environ.items() if name not in MAKE}
+    return subprocess.run(
+        shlex.split(command), capture_output=True, text=True, cwd=ROOT, env=outside
+    )
 
 
 def test_two_commands() -> None:
