@@ -8,7 +8,6 @@ from typing import Final
 
 import psutil
 
-
 _KILLED_S: Final = 5.0
 """How long the kernel may take over a process that was killed."""
 

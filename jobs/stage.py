@@ -85,8 +85,10 @@ class StageTask:
                     peak = max(peak, memory_of_tree(process.pid))
                     time.sleep(_POLL_S)
             finally:
-                stop_tree(process.pid, grace_s=_GRACE_S)
-                code = process.wait()
+                ended = process.poll()
+                stop_tree(process.pid, grace_s=_GRACE_S)  # also what it has left behind
+        # Stopped by us: its exit status was taken by the wait inside stop_tree.
+        code = -signal.SIGTERM if ended is None else ended
         return Outcome(
             self.plan.name,
             attempt,

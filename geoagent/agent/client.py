@@ -118,7 +118,7 @@ class AgentClient:
         training that is resumed, meet the same questions again."""
         if self._cache or self._answers is None or not self._answers.is_file():
             return
-        for line in self._answers.read_text(encoding="utf-8").splitlines():
+        for line in self._answers.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
                 self._cache[row["key"]] = Judgement(row["conclusion"])

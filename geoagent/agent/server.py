@@ -142,6 +142,7 @@ def _start_llama_cpp(settings: AgentConfig, token: str, log: Path) -> _Server:
         parameters.cpuparams_batch.n_threads = threads
         parameters.cpuparams.poll = parameters.cpuparams_batch.poll = 0  # wait without spinning
         parameters.n_gpu_layers = 0
+        parameters.cache_ram_mib = 0  # prompts once answered are not asked again in a run
         parameters.ui = False
         try:
             server: Any = xllamacpp.Server(parameters)
