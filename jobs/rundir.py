@@ -45,12 +45,16 @@ def open_run(config: Config, path: Path, resume: bool) -> Run:
         _check_same(run.config(), config, path)
         _check_space(path, config)
         return run
-    _check_writable(path)
-    _check_space(path.parent, config)
-    return _create(config, path)
+    _make(path)
+    try:
+        _check_space(path, config)
+        return _create(config, path)
+    except BaseException:  # Ctrl-C too: half a run could be neither continued nor named again
+        shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
-def _check_writable(path: Path) -> None:
+def _make(path: Path) -> None:
     """Make the folder (that of its own, so that two submissions cannot both have it)."""
     if path.is_dir():
         raise UsageError(
@@ -77,9 +81,6 @@ def needed_bytes(config: Config) -> int:
 def _check_space(folder: Path, config: Config) -> None:
     free, needed = shutil.disk_usage(folder).free, needed_bytes(config)
     if free < needed:
-        made = folder / (config.name or "")
-        if made.is_dir() and not any(made.iterdir()):
-            made.rmdir()
         raise UsageError(
             f"{folder}: {free / _GIB:.1f} GiB free, a run like this needs {needed / _GIB:.0f} GiB; "
             "free some, or choose another place with runs_dir=…"
@@ -97,7 +98,6 @@ def _create(config: Config, path: Path) -> Run:
             write_atomic(run.path / "code.diff", diff)
         write_atomic(run.config_file, to_yaml(named))
     except OSError as error:
-        shutil.rmtree(path, ignore_errors=True)
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
     return run
 
@@ -140,6 +140,8 @@ def environment(run: Run) -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": str(run.code),
+        # `python -m` puts the working directory before PYTHONPATH, and that is the checkout.
+        "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
         "TOKENIZERS_PARALLELISM": "false",

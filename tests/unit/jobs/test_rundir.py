@@ -96,6 +96,31 @@ def test_no_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (tmp_path / "runs" / "first").exists()
 
 
+def test_a_run_without_a_name_leaves_nothing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 10**8))
+    config = resolve(["recipe=demo", f"runs_dir={tmp_path}/runs"])
+    with pytest.raises(UsageError, match="GiB free"):
+        open_run(config, run_path(config, ["sft"]), resume=False)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_ctrl_c_while_the_run_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    config = demo(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(rundir, "_snapshot", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            open_run(config, run_path(config, ["sft"]), resume=False)
+    assert open_run(config, run_path(config, ["sft"]), resume=False).config_file.is_file()
+
+
 def test_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(folder: Path) -> None:
         raise OSError(28, "No space left on device")
