@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geoagent.config import Config, resolve
-from geoagent.errors import UsageError
+from geoagent.errors import OutageError, UsageError
 from geoagent.run import Run
 from jobs.plan import STAGES, Plan, make_plan
 
@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OutageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 75
     except KeyboardInterrupt:
         print("stopped; everything that was started has ended", file=sys.stderr)
         return 130
@@ -94,6 +97,8 @@ def _submit(options: argparse.Namespace) -> int:
     config = resolve([word for word in options.words if word not in stages])
     if not stages:
         raise UsageError(f"no stage given; there are: {', '.join(STAGES)}")
+    if options.resume and config.name is None:
+        raise UsageError("--resume: which run? name it with name=…")
     path = run_path(config, stages)
     plan = make_plan(config, stages, finished_stages(path) if options.resume else ())
     slurm = _uses_slurm(config)
@@ -106,6 +111,8 @@ def _submit(options: argparse.Namespace) -> int:
         from jobs.local import check_single_node
 
         check_single_node(plan)
+    if options.resume:
+        _check_ended(Run(path))
     run = open_run(config, path, options.resume)
     if options.resume:
         update_cluster(run, config)
@@ -113,6 +120,19 @@ def _submit(options: argparse.Namespace) -> int:
         print(f"nothing to do: {run.path} has finished {', '.join(stages)}")
         return 0
     return _submit_slurm(config, run, plan) if slurm else _run_here(config, run, plan)
+
+
+def _check_ended(run: Run) -> None:
+    """Two submissions at once would write into the same checkpoints."""
+    from jobs.watch import still_running
+
+    running = still_running(run)
+    if running:
+        shown = _short(run.path)
+        raise UsageError(
+            f"{shown}: {', '.join(running)} has not ended; look at it with `python -m jobs status "
+            f"{shown}`, stop it with `python -m jobs cancel {shown}`"
+        )
 
 
 def _uses_slurm(config: Config) -> bool:
@@ -223,11 +243,14 @@ def _logs(options: argparse.Namespace) -> int:
     files = next((found for name in names if (found := log_files(run, name))), [])
     if not files:
         raise UsageError(f"{options.run}: no logs{' of ' + options.stage if options.stage else ''}")
+    places = {}
     for path in files:
         print(f"==> {path} <==")
-        sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+        content = path.read_bytes()
+        places[path] = len(content)
+        sys.stdout.write(content.decode("utf-8", "replace"))
     if options.follow:
-        follow(files)
+        follow(places)
     return 0
 
 

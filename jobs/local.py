@@ -6,6 +6,7 @@ submitit's local executor has no queue and ignores dependencies, so the order is
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from jobs.processes import Watched, stop_tree
 from jobs.stage import StageTask
 from jobs.state import JobRecord, Jobs
 
+_NO_LIMIT_MIN: Final = 365 * 24 * 60
 _POLL_S: Final = 0.5
 _GRACE_S: Final = 30.0
 _AGENT_STARTS: Final = 3
@@ -107,9 +109,12 @@ class LocalChain:
         import submitit
 
         executor = submitit.LocalExecutor(folder=self.run.path / "submitit")
-        executor.update_parameters(timeout_min=stage.resources.time_minutes, gpus_per_node=0)
-        task = StageTask(self.run.path, stage, watched=Watched.of())
-        job: Any = executor.submit(task)
+        # time_minutes is for a scheduler; submitit would stop and restart the stage here.
+        executor.update_parameters(timeout_min=_NO_LIMIT_MIN, gpus_per_node=0)
+        devices = _devices(stage.resources.gpus_per_node)
+        task = StageTask(self.run.path, stage, watched=Watched.of(), devices=devices)
+        with _without_interrupt():
+            job: Any = executor.submit(task)
         record = self.jobs.of(stage.name)
         pid = job._process.pid  # the public interface has no way to reach the process
         record.id, record.pid, record.created = job.job_id, pid, Watched.of(pid).created
@@ -121,11 +126,10 @@ class LocalChain:
         """Start the agent and wait until it has announced itself."""
         assert self.plan.agent is not None
         self.display.say("agent: starting")
-        self._agent = self._launch(self.plan.agent)
-        self._agent_starts += 1
+        self._launch_agent(self.plan.agent)
         started = time.monotonic()
         while not list(self.run.agent.glob("endpoint-*.json")):
-            if self._agent.job.done():
+            if self._agent is not None and self._agent.job.done():
                 cause = _outcome(self.run, AGENT).get("cause") or "its job died"
                 raise ChainFailed(f"the agent did not start: {cause} (logs: {self.run.agent}/logs)")
             if time.monotonic() - started > self.agent_wait_s:
@@ -142,7 +146,13 @@ class LocalChain:
             return  # the stage waits for its patience and then says why it stops
         assert self.plan.agent is not None
         self.display.say("agent: ended by itself, starting again")
-        self._agent = self._launch(self.plan.agent)
+        self._launch_agent(self.plan.agent)
+
+    def _launch_agent(self, plan: StagePlan) -> None:
+        # An agent that was killed has left its announcement behind.
+        for path in self.run.agent.glob("endpoint-*.json"):
+            path.unlink(missing_ok=True)
+        self._agent = self._launch(plan)
         self._agent_starts += 1
 
     def _stop_agent(self, state: str) -> None:
@@ -169,8 +179,6 @@ class LocalChain:
 
 def _programs(pid: int) -> list[int]:
     """Descendants that lead a session of their own, which are the stages' programs."""
-    import os
-
     import psutil
 
     try:
@@ -178,6 +186,13 @@ def _programs(pid: int) -> list[int]:
         return [child.pid for child in children if os.getsid(child.pid) == child.pid]
     except (psutil.NoSuchProcess, ProcessLookupError):
         return []
+
+
+def _devices(count: int) -> str:
+    """The first `count` GPUs that this process may use, as CUDA_VISIBLE_DEVICES."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(k) for k in range(count)] if visible is None else visible.split(",")
+    return ",".join(names[:count])
 
 
 def _outcome(run: Run, stage: str) -> dict[str, Any]:
@@ -200,6 +215,17 @@ def _terminate_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _without_interrupt() -> Iterator[None]:
+    """Processes started here don't get a terminal's Ctrl-C, which goes to its whole foreground
+    group: the submitting process alone stops them, in order and with time to end well."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check_single_node(plan: Plan) -> None:

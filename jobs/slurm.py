@@ -6,6 +6,7 @@ import subprocess
 from typing import Any
 
 from geoagent.config import ClusterConfig, Config, StageResources
+from geoagent.errors import UsageError
 from geoagent.run import Run
 from jobs.plan import AGENT, Plan, StagePlan
 from jobs.stage import StageTask
@@ -14,20 +15,39 @@ from jobs.state import JobRecord, Jobs
 
 def submit(config: Config, run: Run, plan: Plan) -> Jobs:
     """Submit all jobs; if one cannot be submitted, those before it are cancelled."""
+    import submitit
+
     jobs = Jobs("slurm")
     ids: dict[str, str] = {}
     try:
         for stage in plan.stages:
             if stage.needs_agent and plan.agent is not None and AGENT not in ids:
-                ids[AGENT] = _submit_agent(config, run, plan.agent, ids.get(stage.after[0], ""))
+                after = ids[stage.after[0]] if stage.after else ""
+                ids[AGENT] = _submit_agent(config, run, plan, after)
                 jobs.jobs.append(JobRecord(AGENT, ids[AGENT], "submitted"))
+                jobs.save(run)
             ids[stage.name] = _submit_stage(config, run, stage, ids)
             jobs.jobs.append(JobRecord(stage.name, ids[stage.name], "submitted", list(stage.after)))
-    except BaseException:
+            jobs.save(run)  # each at once: a job that nobody knows of can't be cancelled
+    except BaseException as error:
         cancel(list(ids.values()))
+        for job in jobs.jobs:
+            job.state = "cancelled"
+        jobs.save(run)
+        if isinstance(error, submitit.core.utils.FailedJobError):
+            raise UsageError(_refused(stage.name, str(error))) from error
         raise
-    jobs.save(run)
     return jobs
+
+
+def _refused(stage: str, said: str) -> str:
+    """What sbatch said, which is the last line of its standard error."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    text = next((line for line in lines if line.startswith("sbatch: error:")), "".join(lines[-1:]))
+    return (
+        f"Slurm refused the job of {stage} ({text.removeprefix('sbatch: error: ')}); those before "
+        "it were cancelled; mend cluster.* and use --resume"
+    )
 
 
 def cancel(ids: list[str]) -> None:
@@ -46,14 +66,19 @@ def _submit_stage(config: Config, run: Run, stage: StagePlan, ids: dict[str, str
     return str(executor.submit(StageTask(run.path, stage)).job_id)
 
 
-def _submit_agent(config: Config, run: Run, agent: StagePlan, after: str) -> str:
-    """One job a replica, as an array; it starts when the stage before its first user is done."""
+def _submit_agent(config: Config, run: Run, plan: Plan, after: str) -> str:
+    """One job a replica, as an array; it starts when the stage before its first client is done
+    and ends when its last client is no longer queued."""
+    agent = plan.agent
+    assert agent is not None
+    clients = tuple(stage.name for stage in plan.stages if stage.needs_agent)
     executor = _executor(config, run, agent)
     if after:
         executor.update_parameters(slurm_dependency=f"afterok:{after}")
     replicas = range(config.agent.replicas)
     with executor.batch():
-        jobs = [executor.submit(StageTask(run.path, agent, replica=k)) for k in replicas]
+        tasks = [StageTask(run.path, agent, replica=k, clients=clients) for k in replicas]
+        jobs = [executor.submit(task) for task in tasks]
     return str(jobs[0].job_id).partition("_")[0]
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +19,12 @@ from jobs.causes import cause_of
 from jobs.plan import AGENT, StagePlan
 from jobs.processes import Watched, alive, memory_of_tree, stop_tree
 from jobs.rundir import environment
+from jobs.squeue import clients_queued
 
 _POLL_S: Final = 0.5
 _GRACE_S: Final = 20.0
+_LOOK_S: Final = 60.0
+"""Between two questions to Slurm: schedulers don't like to be polled."""
 
 
 class StageFailed(RuntimeError):
@@ -46,12 +49,17 @@ class StageTask:
     """One stage as submitit runs it; the same object here and on Slurm.
 
     `watched` is the submitting process of a local run: if that is gone, so is the reason to run.
+    `devices` is CUDA_VISIBLE_DEVICES there; on Slurm it is None and the scheduler's is kept.
+    `clients` are the stages that ask an agent on Slurm: it ends when none of them is queued.
     """
 
     run: Path
     plan: StagePlan
     replica: int = 0
     watched: Watched | None = None
+    devices: str | None = None
+    clients: tuple[str, ...] = ()
+    _next_look: float = field(default=0.0, init=False, repr=False)
 
     def __call__(self) -> dict[str, Any]:
         run = Run(self.run)
@@ -67,14 +75,14 @@ class StageTask:
         return asdict(outcome)
 
     def _run(self, run: Run, attempt: int, logs: Path) -> Outcome:
-        started, peak = time.time(), 0
+        started, peak, unneeded = time.time(), 0, False
         with (logs / "out.log").open("wb") as out, (logs / "err.log").open("wb") as err:
             process = subprocess.Popen(
                 self.command(run),
                 stdout=out,
                 stderr=err,
                 stdin=subprocess.DEVNULL,
-                env=environment(run),
+                env=self._environment(run),
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
@@ -83,12 +91,16 @@ class StageTask:
                     if self.watched is not None and not alive(self.watched):
                         break
                     peak = max(peak, memory_of_tree(process.pid))
+                    unneeded = not self._is_needed(run)
+                    if unneeded:
+                        break
                     time.sleep(_POLL_S)
             finally:
                 ended = process.poll()
                 stop_tree(process.pid, grace_s=_GRACE_S)  # also what it has left behind
         # Stopped by us: its exit status was taken by the wait inside stop_tree.
         code = -signal.SIGTERM if ended is None else ended
+        code = 0 if unneeded else code
         return Outcome(
             self.plan.name,
             attempt,
@@ -98,6 +110,17 @@ class StageTask:
             round(peak / 1024**3, 2),
             str(logs / "err.log"),
         )
+
+    def _environment(self, run: Run) -> dict[str, str]:
+        chosen = {} if self.devices is None else {"CUDA_VISIBLE_DEVICES": self.devices}
+        return environment(run) | chosen
+
+    def _is_needed(self, run: Run) -> bool:
+        """False for an agent on Slurm whose clients have all left the queue, however they ended."""
+        if not self.clients or time.monotonic() < self._next_look:
+            return True
+        self._next_look = time.monotonic() + _LOOK_S
+        return clients_queued(run, self.clients)
 
     def command(self, run: Run) -> list[str]:
         """The program's command line; several processes are started by torchrun."""
@@ -136,15 +159,19 @@ class StageTask:
         goes on from its newest complete checkpoint."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self)
+        return submitit.helpers.DelayedSubmission(replace(self))
 
 
 def die_with_parent() -> Callable[[], None]:
-    """For preexec_fn: the child is told to end when its parent dies, however that comes about."""
+    """For preexec_fn: the child is told to end when its parent dies, however that comes about.
+
+    SIGINT, which local jobs are started without (see jobs.local), reaches it again.
+    """
     library = ctypes.CDLL(None, use_errno=True)
     option = 1  # PR_SET_PDEATHSIG
 
     def prepare() -> None:
         library.prctl(option, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     return prepare

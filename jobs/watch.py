@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Final
 from geoagent.agent.endpoint import read_endpoints
 from geoagent.run import Run
 from jobs.processes import Watched, alive, stop_tree
+from jobs.squeue import queued
 from jobs.state import UNFINISHED, JobRecord, Jobs
 
 _GRACE_S: Final = 30.0
@@ -50,6 +52,24 @@ def _slurm_states(ids: list[str]) -> dict[str, str]:
     return states
 
 
+def still_running(run: Run) -> list[str]:
+    """Stages of the run's last submission that have not ended. OutageError: Slurm is silent."""
+    if not run.jobs_file.is_file():
+        return []
+    jobs = Jobs.load(run)
+    if jobs.executor == "slurm":
+        ids = queued() if shutil.which("squeue") else set()
+        return [job.stage for job in jobs.jobs if job.id in ids]
+    ended = any(job.state in ("failed", "cancelled") for job in jobs.jobs)
+    if not ended and _submitter_lives(jobs):
+        return [job.stage for job in jobs.jobs if job.state in UNFINISHED]
+    return [job.stage for job in jobs.jobs if job.state == "running" and _lives(job)]
+
+
+def _submitter_lives(jobs: Jobs) -> bool:
+    return bool(jobs.submitter) and alive(Watched(jobs.submitter or 0, jobs.submitter_created or 0))
+
+
 def agent_health(run: Run) -> str:
     count = len(read_endpoints(run.agent))
     return f"{count} replica{'s' if count != 1 else ''} announced"
@@ -77,9 +97,8 @@ def cancel(run: Run, jobs: Jobs) -> list[str]:
     return [job.stage for job in stopped]
 
 
-def follow(files: list[Path]) -> None:
-    """Print what is appended to the files until Ctrl-C."""
-    places = {path: path.stat().st_size for path in files}
+def follow(places: dict[Path, int]) -> None:
+    """Print what the files have behind these places (bytes), and what comes, until Ctrl-C."""
     while True:
         for path, place in places.items():
             with path.open("rb") as file:

@@ -20,7 +20,7 @@ import pytest
 from geoagent.config import StageResources, resolve
 from geoagent.run import Run
 from jobs.display import Display
-from jobs.local import ChainFailed, LocalChain
+from jobs.local import ChainFailed, LocalChain, _devices
 from jobs.plan import Plan, StagePlan
 from jobs.rundir import open_run, run_path
 
@@ -37,6 +37,19 @@ if what == "fail":
     sys.exit(2)
 if what == "crash":
     raise ValueError("something is wrong")
+if what == "where":
+    import geoagent
+    (run / name / "where").write_text(geoagent.__file__)
+    what = 0
+if what == "polite":
+    import signal
+    def end(*_):
+        time.sleep(2.5)
+        (run / name / "bye").write_text("saved")
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, end)
+    (run / name / "child").write_text(str(os.getpid()))
+    time.sleep(600)
 if what in ("hang", "agent"):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     (run / name / "child").write_text(str(child.pid))
@@ -101,6 +114,12 @@ def test_stages_in_order(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert (run.logs("sft", 1) / "err.log").is_file()
 
 
+def test_stages_run_the_copy_of_the_code(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])  # where people submit from
+    execute(run, stage("sft", "where"))
+    assert Path((run.stage("sft") / "where").read_text()).is_relative_to(run.code)
+
+
 def test_a_failure_stops_the_chain_and_says_why(run: Run) -> None:
     with pytest.raises(ChainFailed, match=r"sft failed .* data.path: there is no such folder"):
         execute(run, stage("sft", "fail"), stage("grpo", "0", after=("sft",)))
@@ -146,6 +165,35 @@ def test_an_agent_that_ends_is_started_again(run: Run, capsys: pytest.CaptureFix
     assert run.logs("agent", 2).is_dir()
 
 
+def test_an_old_announcement_is_no_agent(run: Run) -> None:
+    run.agent.mkdir()
+    (run.agent / "endpoint-0.json").write_text("{}")
+    with pytest.raises(ChainFailed, match="the agent did not start"):
+        execute(run, stage("grpo", "1", needs_agent=True), agent=stage("agent", "fail"))
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "given"),
+    [(None, 0, ""), (None, 2, "0,1"), ("2,3", 1, "2"), ("GPU-a1", 1, "GPU-a1"), ("", 1, "")],
+)
+def test_a_stage_sees_the_gpus_it_asked_for(
+    visible: str | None, count: int, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert _devices(count) == given
+
+
+def test_gpus_and_time_reach_the_program(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    code = "import os, pathlib, sys\nrun = pathlib.Path(sys.argv[-1])\n"
+    code += "(run / 'seen').write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
+    (run.code / "see.py").write_text(code)
+    execute(run, StagePlan("sft", ("see",), StageResources(gpus_per_node=1, processes_per_node=1)))
+    assert (run.path / "seen").read_text() == "5"
+
+
 SUBMIT = """
 import sys
 from pathlib import Path
@@ -170,6 +218,22 @@ def test_stopping_the_command_leaves_no_process(run: Run, number: signal.Signals
     for name in ("grpo/pid", "grpo/child", "agent/pid", "agent/child"):
         assert gone(run.path / name), name
     assert not psutil.pid_exists(submitit_pid)
+    assert states(run) == {"grpo": "cancelled", "agent": "cancelled"}
+
+
+def test_ctrl_c_in_a_terminal_lets_programs_end_well(run: Run) -> None:
+    """A terminal sends SIGINT to the whole foreground group, submitit's processes included."""
+    code = SUBMIT.format(tests=str(Path(__file__).parent), run=str(run.path))
+    code = code.replace('"hang"', '"polite"')
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    for name in ("grpo/child", "agent/child"):
+        wait_for(run.path / name)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(timeout=60)
+    assert (run.path / "grpo" / "bye").is_file()
+    assert all(gone(run.path / name) for name in ("grpo/child", "agent/child"))
     assert states(run) == {"grpo": "cancelled", "agent": "cancelled"}
 
 

@@ -13,8 +13,10 @@ from geoagent.config import resolve
 from geoagent.files import write_json
 from jobs.cli import main
 from jobs.display import clock, line_of
+from jobs.processes import Watched
 from jobs.rundir import open_run, run_path
 from jobs.state import JobRecord, Jobs
+from jobs.watch import follow, still_running
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +41,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["submit", "sft", "sft.epoch=1"], "sft.epoch: unknown key; did you mean sft.epochs?"),
         (["submit", "sft", "cluster=slurm"], "there is no sbatch here"),
         (["submit", "sft", "name=a/b"], "is not a run name"),
+        (["submit", "sft", "--resume"], "--resume: which run? name it with name=…"),
         (["submit", "sft", "recipe=demo", "cluster.sft.nodes=2"], "2 nodes need Slurm"),
         (["status", "/no/such/run"], "not a run directory"),
         (["logs", "/no/such/run"], "not a run directory"),
@@ -70,6 +73,44 @@ def test_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     words = ["submit", "sft", "--resume", "recipe=demo", f"runs_dir={tmp_path}", "name=x"]
     assert main(words) == 0
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_run_that_is_still_going_is_not_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = resolve(["recipe=demo", f"runs_dir={tmp_path}", "name=x"])
+    run = open_run(config, run_path(config, []), resume=False)
+    me = Watched.of()
+    words = ["submit", "sft", "--resume", "recipe=demo", f"runs_dir={tmp_path}", "name=x"]
+    alive = JobRecord("sft", "1", "running", pid=me.pid, created=me.created)
+    for jobs in (
+        Jobs("local", jobs=[alive]),
+        Jobs(
+            "local", me.pid, me.created, [JobRecord("prepare", state="finished"), JobRecord("sft")]
+        ),
+    ):
+        jobs.save(run)
+        assert main(words) == 2
+        assert "sft has not ended; look at it with" in capsys.readouterr().err
+    Jobs("local", me.pid, me.created, [JobRecord("sft", state="failed"), JobRecord("grpo")]).save(
+        run
+    )
+    assert still_running(run) == []
+
+
+def test_follow_misses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "err.log"
+    log.write_text("shown before\nnew\n")
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobs.watch.time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        follow({log: len("shown before\n")})
+    assert capsys.readouterr().out == "new\n"
 
 
 def test_status_logs_and_cancel_of_a_dead_run(

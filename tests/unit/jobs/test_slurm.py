@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from geoagent.config import resolve
+from geoagent.config import StageResources, resolve
+from geoagent.errors import UsageError
 from geoagent.run import Run
 from jobs import slurm
 from jobs.cli import main
-from jobs.plan import make_plan
+from jobs.plan import StagePlan, make_plan
 from jobs.rundir import open_run, run_path
-from jobs.state import Jobs
+from jobs.squeue import clients_queued
+from jobs.stage import StageTask
+from jobs.state import JobRecord, Jobs
 
 SBATCH = """#!/bin/bash
 n=$(($(cat "{folder}/count" 2>/dev/null || echo 100) + 1))
@@ -30,15 +33,20 @@ SACCT = """#!/bin/bash
 printf '101|101|COMPLETED\\n102|102|RUNNING\\n103|103_0|CANCELLED by 0\\n'
 """
 
+SQUEUE = """#!/bin/bash
+[[ -e "{folder}/silent" ]] && exit 1
+cat "{folder}/queue" 2>/dev/null || true
+"""
+
 
 @pytest.fixture
 def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "scheduler"
     folder.mkdir()
-    scripts = {"sbatch": SBATCH, "scancel": SCANCEL, "sacct": SACCT, "squeue": "#!/bin/bash\n"}
-    scripts["srun"] = scripts["squeue"]
+    scripts = {"sbatch": SBATCH, "scancel": SCANCEL, "sacct": SACCT, "squeue": SQUEUE}
+    scripts["srun"] = "#!/bin/bash\n"
     for name, text in scripts.items():
-        text = text.format(folder=folder) if name in ("sbatch", "scancel") else text
+        text = text.format(folder=folder) if name in ("sbatch", "scancel", "squeue") else text
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
@@ -80,9 +88,62 @@ def test_a_refused_submission_takes_the_others_back(
     tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAIL_AFTER", "102")
-    with pytest.raises(Exception, match="QOSMaxSubmitJob"):
+    with pytest.raises(UsageError, match=r"the job of grpo \(QOSMaxSubmitJob\); .* --resume$"):
         submit(tmp_path)
     assert (scheduler / "cancelled").read_text() == "101 102\n"
+    jobs = Jobs.load(Run(tmp_path / "runs" / "first")).jobs
+    assert {job.stage: job.state for job in jobs} == {"prepare": "cancelled", "sft": "cancelled"}
+
+
+def test_grpo_alone_after_a_finished_sft(tmp_path: Path, scheduler: Path) -> None:
+    config = resolve(["recipe=geoagent", "cluster=slurm", f"runs_dir={tmp_path}/runs", "name=x"])
+    run = open_run(config, run_path(config, []), resume=False)
+    jobs = slurm.submit(config, run, make_plan(config, ["grpo"], ["prepare", "sft"]))
+    assert [(job.stage, job.id) for job in jobs.jobs] == [("agent", "101"), ("grpo", "102")]
+    assert not any(flag.startswith("--dependency") for flag in flags(scheduler / "101.sh"))
+    assert "--dependency=after:101" in flags(scheduler / "102.sh")
+
+
+def test_an_agent_is_needed_while_a_client_is_queued(tmp_path: Path, scheduler: Path) -> None:
+    run = Run(tmp_path)
+    clients = ("grpo", "eval")
+    assert clients_queued(run, clients)  # nobody knows yet
+    Jobs("slurm", jobs=[JobRecord("agent", "1"), JobRecord("grpo", "2")]).save(run)
+    assert clients_queued(run, clients)  # eval is not submitted yet
+    Jobs("slurm", jobs=[JobRecord("grpo", "2"), JobRecord("eval", "3")]).save(run)
+    (scheduler / "queue").write_text("1\n3\n")
+    assert clients_queued(run, clients)
+    (scheduler / "queue").write_text("1\n33\n")
+    assert not clients_queued(run, clients)
+    (scheduler / "silent").touch()
+    assert clients_queued(run, clients)
+
+
+def test_the_agent_ends_with_its_last_client(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.stage._LOOK_S", 0.1)
+    run = Run(tmp_path / "run")
+    run.code.mkdir(parents=True)
+    (run.code / "agent_stand_in.py").write_text("import time\ntime.sleep(600)\n")
+    Jobs("slurm", jobs=[JobRecord("grpo", "2")]).save(run)
+    plan = StagePlan("agent", ("agent_stand_in",), StageResources())
+    result = StageTask(run.path, plan, clients=("grpo",))()
+    assert result["code"] == 0
+    assert result["cause"] is None
+
+
+def test_a_queued_run_is_not_continued(
+    tmp_path: Path, scheduler: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "grpo", "recipe=demo", f"runs_dir={tmp_path}", "name=x"]
+    assert main(words) == 0
+    (scheduler / "queue").write_text("104\n")
+    assert main([*words, "--resume"]) == 2
+    assert "grpo has not ended" in capsys.readouterr().err
+    (scheduler / "silent").touch()
+    assert main([*words, "--resume"]) == 75
+    assert "squeue does not answer" in capsys.readouterr().err
 
 
 def test_status_and_cancel(
