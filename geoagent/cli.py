@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from geoagent.config import REWARD_NAMES, Config, resolve, to_yaml
-from geoagent.errors import OutageError, UsageError
+from geoagent.errors import OutageError, UsageError, exit_code
 
 if TYPE_CHECKING:
     from geoagent.agent.client import AgentClient
@@ -29,21 +29,19 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     try:
-        options = _parse(arguments)
-        code = int(options.function(options))
-        sys.stdout.flush()
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OutageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 75
+        return exit_code(lambda: _command_code(arguments))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `… | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+
+
+def _command_code(arguments: Sequence[str] | None) -> int:
+    options = _parse(arguments)
+    code = int(options.function(options))
+    sys.stdout.flush()
     return code
 
 

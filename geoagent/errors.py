@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 
 class UsageError(Exception):
     """Something that was asked for cannot be done as asked; the message says what to change.
@@ -12,3 +15,16 @@ class UsageError(Exception):
 
 class OutageError(RuntimeError):
     """A service that a result depends on did not answer; no result may be made up for it."""
+
+
+def exit_code(program: Callable[[], int]) -> int:
+    """Run a program; its own exit code, or 2 for a UsageError and 75 (try again later) for an
+    OutageError, each told in one line on standard error. Everything else is raised."""
+    try:
+        return program()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OutageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 75

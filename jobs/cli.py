@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geoagent.config import Config, resolve
-from geoagent.errors import OutageError, UsageError
+from geoagent.errors import UsageError, exit_code
 from geoagent.run import Run
 from jobs.plan import STAGES, Plan, make_plan
 
@@ -32,13 +32,7 @@ _EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
-        return int(options.function(options))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OutageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 75
+        return exit_code(lambda: int(options.function(options)))
     except KeyboardInterrupt:
         print("stopped; everything that was started has ended", file=sys.stderr)
         return 130

@@ -29,7 +29,7 @@ from geoagent.agent.client import AgentClient
 from geoagent.agent.endpoint import RENEW_S, Endpoint, endpoint_file
 from geoagent.agent.prompt import Question
 from geoagent.config import AgentConfig
-from geoagent.errors import OutageError, UsageError
+from geoagent.errors import OutageError, UsageError, exit_code
 from geoagent.progress import Progress
 from geoagent.run import Run
 
@@ -233,16 +233,13 @@ def main(arguments: list[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
+
+    def program() -> int:
         run = Run.open(options.run)
         serve(run.config().agent, run.agent, options.replica, stop)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OutageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 75
-    return 0
+        return 0
+
+    return exit_code(program)
 
 
 if __name__ == "__main__":

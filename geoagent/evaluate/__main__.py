@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 
-from geoagent.errors import OutageError, UsageError
+from geoagent.errors import exit_code
 from geoagent.files import write_json
 from geoagent.run import Run
 
@@ -20,19 +19,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
     options = parser.parse_args(arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    try:
-        run_stage(Run.open(options.run))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OutageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 75
-    return 0
+    return exit_code(lambda: run_stage(Run.open(options.run)))
 
 
-def run_stage(run: Run) -> None:
-    """Evaluate, print the tables, and write done.json."""
+def run_stage(run: Run) -> int:
+    """Evaluate, print the tables, and write done.json; returns 0."""
     from geoagent.evaluate.benchmark import STAGE, evaluate
     from geoagent.rewards.registry import weighted
     from geoagent.train.rewards import make_agent
@@ -46,6 +37,7 @@ def run_stage(run: Run) -> None:
     seconds = round(time.time() - started, 1)
     models = list(results[config.eval.benchmark]["models"])
     write_json(run.done_file(STAGE), {"seconds": seconds, "models": models})
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 
-from geoagent.errors import OutageError, UsageError
+from geoagent.errors import exit_code
 from geoagent.files import write_json
 from geoagent.run import Run
 
@@ -23,19 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
     options = parser.parse_args(arguments)
-    try:
-        run_stage(options.stage, Run.open(options.run))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OutageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 75
-    return 0
+    return exit_code(lambda: run_stage(options.stage, Run.open(options.run)))
 
 
-def run_stage(stage: str, run: Run) -> None:
-    """Run one stage to its end and write its done.json (rank 0 only)."""
+def run_stage(stage: str, run: Run) -> int:
+    """Run one stage to its end and write its done.json (rank 0 only); returns 0."""
     started = time.time()
     if stage == "prepare":
         from geoagent.train.prepare import prepare
@@ -45,6 +36,7 @@ def run_stage(stage: str, run: Run) -> None:
         summary = _train(stage, run)
     if int(os.environ.get("RANK", "0")) == 0:
         write_json(run.done_file(stage), {"seconds": round(time.time() - started, 1), **summary})
+    return 0
 
 
 def _train(stage: str, run: Run) -> dict[str, object]:

@@ -6,7 +6,6 @@ environment variable GEOAGENT_RUN, because ms-swift has no argument for it.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,6 @@ from geoagent.progress import Progress
 from geoagent.run import Run
 from geoagent.train.arguments import base_model
 
-log = logging.getLogger("geoagent")
 RUN = Run.open(os.environ["GEOAGENT_RUN"])
 STAGE = os.environ["GEOAGENT_STAGE"]
 CONFIG = RUN.config()
