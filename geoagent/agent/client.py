@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.agent.endpoint import Endpoint, read_endpoints
-from geoagent.agent.prompt import Question, messages, read_reply, schema
+from geoagent.agent.prompt import HEALTH, Question, messages, read_reply, schema
 from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError
 from geoagent.files import append_jsonl, write_json
@@ -55,6 +55,10 @@ class _Unavailable(Exception):
     """This endpoint did not answer; another one, or the same later, may."""
 
 
+class _Broken(_Unavailable):
+    """The endpoint failed at this question (HTTP 500): either may be the cause."""
+
+
 class _Rejected(Exception):
     """The endpoint answered, but with something that is not usable."""
 
@@ -92,7 +96,8 @@ class AgentClient:
     def ask(self, questions: Sequence[Question]) -> list[Judgement]:
         """Judgements in the order of the questions.
 
-        Raises OutageError if no agent answers for `patience_s`; nothing is judged then.
+        Raises OutageError if no agent answers for `patience_s`, and UsageError if an external one
+        refuses the token; nothing is judged then.
         """
         with self._lock:
             started = time.monotonic()
@@ -121,9 +126,11 @@ class AgentClient:
         for line in self._answers.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
-                self._cache[row["key"]] = Judgement(row["conclusion"])
+                key, conclusion = row["key"], row["conclusion"]
             except (ValueError, KeyError, TypeError):  # cut by a kill
                 continue
+            if isinstance(key, str) and isinstance(conclusion, str):
+                self._cache[key] = Judgement(conclusion)
 
     def _remember(self, answers: dict[str, Judgement]) -> None:
         self._cache.update(answers)
@@ -176,12 +183,16 @@ class AgentClient:
         """One question until there is a usable reply, the retries are used up, or all is dark."""
         reason = ""
         attempt = 0
+        broken = 0
         pause = 0.2
         while attempt <= self.settings.retries:
             try:
                 endpoint = self._choose()
                 content = await self._send(endpoint, question, attempt)
             except _Unavailable as error:
+                broken += isinstance(error, _Broken)
+                if broken > self.settings.retries and await self._answers_others(endpoint):
+                    return Judgement(None, failed=True, reason=str(error))
                 self._check_patience(str(error))
                 self.stats.retried += 1
                 await asyncio.sleep(pause)
@@ -198,6 +209,14 @@ class AgentClient:
                 attempt += 1
                 self.stats.retried += 1
         return Judgement(None, failed=True, reason=reason)
+
+    async def _answers_others(self, endpoint: Endpoint) -> bool:
+        """Tells a question that a server cannot take from a server that fails at all of them."""
+        try:
+            read_reply(HEALTH, await self._send(endpoint, HEALTH, attempt=0))
+        except (_Unavailable, _Rejected, ValueError):
+            return False
+        return True
 
     def _choose(self) -> Endpoint:
         """The endpoint with the fewest questions under way, leaving out those that just failed."""
@@ -244,12 +263,18 @@ class AgentClient:
 
     def _content(self, endpoint: Endpoint, response: httpx.Response) -> str:
         status = response.status_code
+        if status in (401, 403) and self.settings.backend == "external":
+            raise UsageError(
+                f"agent.url: {endpoint.url} refuses the token ({status}); put the right one into "
+                f"the environment variable {self.settings.token_variable} (agent.token_variable)"
+            )
         if status in (401, 403):
             self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
             raise _Unavailable(f"{endpoint.url}: refuses the token ({status})")
         if status >= 500 or status in (404, 408, 429):
             self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
-            raise _Unavailable(f"{endpoint.url}: HTTP {status}")
+            kind = _Broken if status == 500 else _Unavailable
+            raise kind(f"{endpoint.url}: HTTP {status}")
         self._alive = time.monotonic()
         if status != 200:
             raise _Rejected(f"HTTP {status}")

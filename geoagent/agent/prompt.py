@@ -22,14 +22,19 @@ _SYSTEM: Final = (
 )
 _EXAMPLES: Final = (
     (
-        "id: a1\nReasoning: The signs are in Spanish and the plates are long and white, as in "
-        "Peru or Bolivia. The houses fit Peru better.\nWhich country?",
-        '{"id": "a1", "Conclusion": "Peru"}',
+        "id: a1\nWhich country?\nReasoning: Kangaroos are on the sign and cars keep left, so this "
+        "is Australia.",
+        '{"id": "a1", "Conclusion": "Australia"}',
     ),
     (
-        "id: b2\ncountry: Peru\nReasoning: The road climbs between high snowy mountains and the "
-        "text names the region of Ancash.\nWhich state or region?",
+        "id: b2\nWhich state or region of Peru?\nReasoning: Of Peru's parts only Ancash has such "
+        "peaks; the region of Peru is Ancash.",
         '{"id": "b2", "Conclusion": "Ancash"}',
+    ),
+    (
+        "id: c3\nWhich city or place of Styria, Austria?\nReasoning: The sign at the corner reads "
+        "Graz, so this is Graz.",
+        '{"id": "c3", "Conclusion": "Graz"}',
     ),
 )
 
@@ -50,15 +55,26 @@ class Question:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:4]
 
 
+HEALTH: Final = Question(
+    "country", "The flag by the street is the flag of Norway, so this is Norway."
+)
+"""A real question that any agent can answer."""
+
+
 def messages(question: Question) -> list[dict[str, str]]:
     """The chat that asks a question."""
     chat = [{"role": "system", "content": _SYSTEM}]
     for asked, answered in _EXAMPLES:
         chat += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-    lines = [f"id: {question.id}"]
-    lines += [f"{stage}: {_clip(text, MAX_CONCLUSION)}" for stage, text in question.earlier]
-    lines += [f"Reasoning: {_clip(question.reasoning, MAX_REASONING)}"]
-    lines += [f"Which {_NOUN[question.stage]}?"]
+    earlier = ", ".join(
+        _clip(" ".join(text.split()), MAX_CONCLUSION) for _, text in reversed(question.earlier)
+    )
+    within = f" of {earlier}" if earlier else ""
+    lines = [
+        f"id: {question.id}",
+        f"Which {_NOUN[question.stage]}{within}?",
+        f"Reasoning: {_clip(question.reasoning, MAX_REASONING)}",
+    ]
     return [*chat, {"role": "user", "content": "\n".join(lines)}]
 
 

@@ -19,21 +19,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from geoagent.agent.client import AgentClient
 from geoagent.agent.endpoint import RENEW_S, Endpoint, endpoint_file
-from geoagent.agent.prompt import Question
+from geoagent.agent.prompt import HEALTH
 from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError, exit_code
 from geoagent.progress import Progress
 from geoagent.run import Run
-
-_HEALTH = Question("country", "The flag by the street is the flag of Norway, so this is Norway.")
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,11 @@ def serve(
     """Serve until `stop` is set. OutageError if the server does not come up or goes down."""
     stop = stop or threading.Event()
     token = secrets.token_urlsafe(32)
-    progress = Progress(folder / "progress.json", unit="renewal")
-    progress.update(0, "loading the model")
+    started = time.monotonic()
+    # The first replica speaks for all: they come up and end together.
+    progress = Progress(folder / "progress.json", unit="second") if replica == 0 else None
+    if progress is not None:
+        progress.update(0, "loading the model")
     log = folder / "logs" / f"replica-{replica}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     server = _start(settings, token, log)
@@ -75,17 +75,30 @@ def serve(
         _wait_for_answer(settings, endpoint, server, stop)
         if on_ready is not None and not stop.is_set():
             on_ready(endpoint)
-        renewals = 0
         while not stop.is_set():
-            if not server.running():
+            if not (server.running() and _listens(server.url)):
                 raise OutageError(f"the agent's server has stopped by itself; see {log}")
             endpoint.write(path)
-            progress.update(renewals, "answers")
-            renewals += 1
+            if progress is not None:
+                progress.update(int(time.monotonic() - started), "answers")
             stop.wait(RENEW_S)
     finally:
         path.unlink(missing_ok=True)
         server.stop()
+
+
+def _listens(url: str) -> bool:
+    """False once nothing takes connections there. A server too busy to reply in time does: how
+    long to wait for one that hangs is its clients' decision."""
+    import httpx
+
+    try:
+        httpx.get(url.removesuffix("/v1") + "/health", timeout=10.0, trust_env=False)
+    except httpx.ConnectError:
+        return False
+    except httpx.HTTPError:
+        return True
+    return True
 
 
 def _wait_for_answer(
@@ -101,7 +114,7 @@ def _wait_for_answer(
             if not server.running():
                 raise OutageError("the agent's server ended while it was starting; see its log")
             try:
-                judgement = client.ask([_HEALTH])[0]
+                judgement = client.ask([HEALTH])[0]
             except OutageError as error:
                 reason = str(error)
                 continue
@@ -127,27 +140,27 @@ def _start(settings: AgentConfig, token: str, log: Path) -> _Server:
 
 def _start_llama_cpp(settings: AgentConfig, token: str, log: Path) -> _Server:
     path = model_file(settings.model)
-    with _output_to(log):
-        import xllamacpp
+    _send_output_to(log)
+    import xllamacpp
 
-        threads = settings.threads or len(os.sched_getaffinity(0))
-        parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(path)
-        parameters.hostnames = ["127.0.0.1"]
-        parameters.port = 0
-        parameters.api_keys = [token]
-        parameters.n_parallel = settings.slots
-        parameters.n_ctx = settings.context * settings.slots
-        parameters.cpuparams.n_threads = threads
-        parameters.cpuparams_batch.n_threads = threads
-        parameters.cpuparams.poll = parameters.cpuparams_batch.poll = 0  # wait without spinning
-        parameters.n_gpu_layers = 0
-        parameters.cache_ram_mib = 0  # prompts once answered are not asked again in a run
-        parameters.ui = False
-        try:
-            server: Any = xllamacpp.Server(parameters)
-        except RuntimeError as error:
-            raise UsageError(f"agent.model: {path}: llama.cpp cannot load it ({error})") from error
+    threads = settings.threads or len(os.sched_getaffinity(0))
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.api_keys = [token]
+    parameters.n_parallel = settings.slots
+    parameters.n_ctx = settings.context * settings.slots
+    parameters.cpuparams.n_threads = threads
+    parameters.cpuparams_batch.n_threads = threads
+    parameters.cpuparams.poll = parameters.cpuparams_batch.poll = 0  # wait without spinning
+    parameters.n_gpu_layers = 0
+    parameters.cache_ram_mib = 0  # prompts once answered are not asked again in a run
+    parameters.ui = False
+    try:
+        server: Any = xllamacpp.Server(parameters)
+    except RuntimeError as error:
+        raise UsageError(f"agent.model: {path}: llama.cpp cannot load it ({error})") from error
     return _Server(
         url=f"{server.listening_address.rstrip('/')}/v1",
         model=path.stem,
@@ -190,11 +203,16 @@ def model_file(model: str) -> Path:
     """The GGUF file of `agent.model`: a path, or `package:NAME` for one inside a wheel."""
     if not model.startswith("package:"):
         path = Path(model)
+        if path.is_dir():
+            raise UsageError(f"agent.model: {model}: is a folder; name the GGUF file in it")
         if not path.is_file():
             raise UsageError(f"agent.model: {model}: no such file")
         return path
     package = model.partition(":")[2]
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # `a.b` without `a`; an empty name
+        spec = None
     files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
     if not files:
         raise UsageError(
@@ -211,10 +229,9 @@ def _revision(settings: AgentConfig) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-@contextmanager
-def _output_to(log: Path) -> Iterator[None]:
-    """llama.cpp writes to the process's own output from C++: it goes to the log, and ours with
-    it while the model loads. Left so afterwards: the server keeps writing."""
+def _send_output_to(log: Path) -> None:
+    """llama.cpp writes to the process's own output from C++, as long as it serves: all that goes
+    to the log. Our own errors still reach the terminal."""
     sys.stdout.flush()
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -222,7 +239,6 @@ def _output_to(log: Path) -> Iterator[None]:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.stderr = os.fdopen(terminal, "w", buffering=1)
-    yield
 
 
 def main(arguments: list[str] | None = None) -> int:

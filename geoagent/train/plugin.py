@@ -15,7 +15,7 @@ from swift.callbacks import TrainerCallback, callbacks_map
 from swift.rewards import ORM, orms
 
 from geoagent.compat import use_image_tokens_of
-from geoagent.errors import OutageError
+from geoagent.errors import OutageError, UsageError
 from geoagent.progress import Progress
 from geoagent.run import Run
 from geoagent.train.arguments import base_model
@@ -66,19 +66,21 @@ class RewardAdapter(ORM):
         try:
             scores = self.reward.score(completions, **columns)
         except OutageError as error:
-            self._stop(error)
+            self._stop(error, 75)
+        except UsageError as error:
+            self._stop(error, 2)
         RECORDER.add(self.reward.name, scores, getattr(state, "global_step", 0))
         return [score.value for score in scores]
 
     @staticmethod
-    def _stop(error: OutageError) -> None:
-        """Leave at once with the code for 'try again later'.
+    def _stop(error: Exception, code: int) -> None:
+        """Leave at once with the error's exit code.
 
         Not an exception: with several processes the others would wait for this one in their
         next collective until NCCL's time-out. torchrun stops them when this one ends.
         """
         print(f"error: {error}", file=sys.stderr, flush=True)
-        os._exit(75)
+        os._exit(code)
 
 
 class PartsRecorder:

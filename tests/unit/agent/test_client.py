@@ -148,6 +148,43 @@ def test_a_wrong_token_is_an_outage(stub: Callable[..., StubServer]) -> None:
     assert "wrong" not in str(caught.value)
 
 
+def test_an_external_agents_wrong_token_is_said_at_once(stub: Callable[..., StubServer]) -> None:
+    settings = replace(SETTINGS, backend="external", patience_s=60)
+    endpoint = replace(stub().endpoint, token="wrong")
+    started = time.monotonic()
+    with pytest.raises(UsageError, match="GEOAGENT_AGENT_TOKEN"):
+        AgentClient(settings, endpoints=[endpoint]).ask(questions(3))
+    assert time.monotonic() - started < 5
+
+
+def test_a_question_that_a_server_cannot_take_is_a_failure(
+    stub: Callable[..., StubServer],
+) -> None:
+    def answer(body: dict[str, Any], number: int) -> str | int:
+        return 500 if "number 1" in body["messages"][-1]["content"] else reply(body)
+
+    client = AgentClient(replace(SETTINGS, patience_s=60), endpoints=[stub(answer).endpoint])
+    judgements = client.ask(questions(3))
+    assert [judgement.failed for judgement in judgements] == [False, True, False]
+    assert "HTTP 500" in (judgements[1].reason or "")
+
+
+def test_a_server_that_fails_at_everything_is_an_outage(stub: Callable[..., StubServer]) -> None:
+    client = AgentClient(SETTINGS, endpoints=[stub(lambda body, number: 500).endpoint])
+    with pytest.raises(OutageError, match="HTTP 500"):
+        client.ask(questions(1))
+
+
+@pytest.mark.parametrize("row", ['{"key": "k", "conclusion": 5}', '{"key": 1}', "[]", "7", ""])
+def test_kept_answers_that_are_not_ours_are_passed_over(
+    stub: Callable[..., StubServer], tmp_path: Path, row: str
+) -> None:
+    key = AgentClient(SETTINGS)._key(questions(1)[0])
+    (tmp_path / "answers.jsonl").write_text(row.replace('"k"', f'"{key}"') + "\n")
+    client = AgentClient(SETTINGS, tmp_path, endpoints=[stub().endpoint])
+    assert client.ask(questions(1))[0].conclusion == "France"
+
+
 def test_an_agent_that_comes_back_elsewhere(
     stub: Callable[..., StubServer], tmp_path: Path
 ) -> None:
@@ -218,7 +255,7 @@ def test_the_prompt_hides_the_own_conclusion_and_keeps_to_its_size() -> None:
     long = Question("region", "x" * 10_000 + "\ud800", (("country", "France"),))
     chat = messages(long)
     assert len(chat[-1]["content"]) < MAX_REASONING + 100
-    assert "country: France" in chat[-1]["content"]
+    assert "Which state or region of France?" in chat[-1]["content"]
     first, other = messages(Question("country", "a")), messages(Question("precise", "b"))
     assert first[:-1] == other[:-1]  # the prefix that servers keep
     question = Question("country", "a")
