@@ -606,6 +606,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
             f"(grpo.batch_size {grpo.batch_size} × grpo.gradient_accumulation "
             f"{grpo.gradient_accumulation})",
         )
+    if grpo.start_from == "sft" and config.sft.lora.rank and not grpo.lora.rank:
+        yield "grpo.lora.rank", "0 (all parameters) cannot continue the adapters of sft.lora.rank"
     consistency = config.rewards.consistency
     if consistency.full_characters <= consistency.min_characters:
         yield "rewards.consistency.full_characters", "must be above min_characters"

@@ -9,10 +9,8 @@ from geoagent.config import Config
 from geoagent.errors import UsageError
 from geoagent.files import read_json
 from geoagent.run import Run
-from geoagent.train.arguments import base_model
+from geoagent.train.arguments import ADAPTER_FILE, base_model, starting_model
 from geoagent.train.checkpoints import latest
-
-ADAPTER_FILE = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,8 @@ def candidates(config: Config, run: Run) -> list[Candidate]:
         if checkpoint is None:
             continue
         if (checkpoint / ADAPTER_FILE).is_file():
-            found.append(Candidate(stage, base, str(checkpoint)))
+            below = base if stage == "sft" else starting_model(config, run)[0]
+            found.append(Candidate(stage, below, str(checkpoint)))
         else:
             found.append(Candidate(stage, str(checkpoint)))
     return found

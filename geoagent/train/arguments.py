@@ -6,7 +6,7 @@ Written for ms-swift 4.6 (`tuner_type`, `external_plugins`, `swift.rewards`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from geoagent.errors import UsageError
 from geoagent.modelfolder import refuse_code
@@ -15,6 +15,8 @@ from geoagent.train.checkpoints import latest
 
 if TYPE_CHECKING:
     from geoagent.config import Config, GrpoConfig, LoraConfig, SftConfig
+
+ADAPTER_FILE: Final = "adapter_config.json"
 
 Flags = dict[str, str | int | float | bool | list[str] | None]
 
@@ -37,9 +39,12 @@ def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
     """
     grpo = config.grpo
     flags = _common(config, run, "grpo", grpo)
+    model, adapters = starting_model(config, run)
     flags |= {
         "rlhf_type": "grpo",
-        **_starting_model(config, run),
+        "model": model,
+        "adapters": adapters,
+        "ref_adapters": adapters,
         "max_pixels": grpo.max_pixels or config.model.max_pixels,
         "per_device_train_batch_size": grpo.batch_size,
         "num_generations": grpo.generations,
@@ -65,23 +70,23 @@ def base_model(config: Config, run: Run) -> str:
     return model
 
 
-def _starting_model(config: Config, run: Run) -> Flags:
-    """GRPO continues a full SFT checkpoint as the model, a LoRA one as adapters on the base."""
+def starting_model(config: Config, run: Run) -> tuple[str, str | None]:
+    """The model that GRPO starts from, and the LoRA checkpoint on top of it that it continues.
+
+    A full SFT checkpoint is a model of its own; adapters made by SFT go on the model they were
+    trained on. Adapters that GRPO makes belong on the same model. UsageError without a checkpoint.
+    """
     if config.grpo.start_from == "base":
-        return {"model": base_model(config, run)}
+        return base_model(config, run), None
     checkpoint = latest(run.checkpoints("sft"))
     if checkpoint is None:
         raise UsageError(
             f"{run.checkpoints('sft')}: no complete checkpoint to start GRPO from; run the sft "
             "stage first, or set grpo.start_from=base"
         )
-    if (checkpoint / "adapter_config.json").is_file():
-        return {
-            "model": base_model(config, run),
-            "adapters": str(checkpoint),
-            "ref_adapters": str(checkpoint),
-        }
-    return {"model": str(checkpoint)}
+    if (checkpoint / ADAPTER_FILE).is_file():
+        return base_model(config, run), str(checkpoint)
+    return str(checkpoint), None
 
 
 def _common(config: Config, run: Run, stage: str, settings: SftConfig | GrpoConfig) -> Flags:

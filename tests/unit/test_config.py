@@ -77,6 +77,7 @@ WRONG = {
     "name=${oc.env:HF_TOKEN}": "secrets are not read into the configuration",
     "grpo.generations=3": "grpo.generations: 3 does not divide",
     "model.tiny.image_size=100": "model.tiny.image_size: 100 is not a multiple of 28",
+    "grpo.lora.rank=0": "grpo.lora.rank: 0 (all parameters) cannot continue the adapters",
     "model.tiny.kv_heads=3": "model.tiny.kv_heads: 3 does not divide",
     "model.tiny.hidden_size=130": "model.tiny.hidden_size: 130 does not divide",
     "model.tiny.vision_hidden_size=65": "model.tiny.vision_hidden_size",

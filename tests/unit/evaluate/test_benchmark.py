@@ -343,7 +343,7 @@ def test_models_of_a_run(make_run: Callable[..., Run]) -> None:
     write_json(adapters / "adapter_config.json", {})
     found = candidates(run.config(), run)
     assert [candidate.name for candidate in found] == ["base", "sft", "grpo"]
-    assert found[2].model == str(run.model)
+    assert found[2].model == found[1].model == str(run.checkpoints("sft") / "checkpoint-5")
     assert found[2].adapters == str(adapters)
     assert choose(run.config(), run) == found[2]
     assert choose(run.config(), run, "sft") == found[1]
