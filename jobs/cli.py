@@ -194,7 +194,7 @@ def _run_here(config: Config, run: Run, plan: Plan) -> int:
     table = run.evaluation(config.eval.benchmark) / "table.txt"
     if table.is_file() and any(stage.name == "eval" for stage in plan.stages):
         print(table.read_text(encoding="utf-8"))
-    rows = summary(run, chain.jobs)
+    rows = summary(chain.jobs)
     print("  ".join(f"{stage} {took} ({memory})" for stage, took, memory in rows))
     print(f"in all {time.monotonic() - started:.0f} s; curves: make tensorboard RUN={shown}")
     return 0

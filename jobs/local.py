@@ -19,7 +19,7 @@ from geoagent.errors import UsageError
 from geoagent.run import Run
 from jobs.display import Display
 from jobs.plan import AGENT, Plan, StagePlan
-from jobs.processes import Watched, stop_tree
+from jobs.processes import Watched, memory_of_tree, stop_tree
 from jobs.stage import StageTask
 from jobs.state import JobRecord, Jobs
 
@@ -85,7 +85,7 @@ class LocalChain:
         while not running.job.done():
             self.display.show(stage.name, running.record.seconds or 0.0)
             if stage.needs_agent:
-                self._revive_agent()
+                self._look_after_agent()
             time.sleep(_POLL_S)
         self._finish(running, stage)
         self._current = None
@@ -138,9 +138,14 @@ class LocalChain:
             time.sleep(_POLL_S)
         self.display.say(f"agent: answers after {time.monotonic() - started:.0f} s")
 
-    def _revive_agent(self) -> None:
-        """An agent that ended while a stage needs it is started again, a few times."""
-        if self._agent is None or not self._agent.job.done():
+    def _look_after_agent(self) -> None:
+        """Note its peak memory; one that ended while a stage needs it is started again, a few
+        times."""
+        if self._agent is None:
+            return
+        if not self._agent.job.done():
+            now = round(memory_of_tree(self._agent.pid) / 1024**3, 2)
+            self._agent.record.peak_gib = max(now, self._agent.record.peak_gib or 0.0)
             return
         if self._agent_starts >= _AGENT_STARTS:
             return  # the stage waits for its patience and then says why it stops
@@ -238,12 +243,12 @@ def check_single_node(plan: Plan) -> None:
             )
 
 
-def summary(run: Run, jobs: Jobs) -> list[tuple[str, str, str]]:
-    """Stage, wall time, peak memory of a finished chain."""
+def summary(jobs: Jobs) -> list[tuple[str, str, str]]:
+    """Stage, wall time, peak memory of a finished chain; the agent's runs beside its clients'."""
     return [
         (job.stage, f"{job.seconds or 0:.0f} s", f"{job.peak_gib or 0:.1f} GiB")
         for job in jobs.jobs
-        if job.started is not None and job.stage != AGENT
+        if job.started is not None
     ]
 
 

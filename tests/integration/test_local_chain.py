@@ -20,7 +20,7 @@ import pytest
 from geoagent.config import StageResources, resolve
 from geoagent.run import Run
 from jobs.display import Display
-from jobs.local import ChainFailed, LocalChain, _devices
+from jobs.local import ChainFailed, LocalChain, _devices, summary
 from jobs.plan import Plan, StagePlan
 from jobs.rundir import open_run, run_path
 
@@ -141,7 +141,7 @@ def test_attempts_have_logs_of_their_own(run: Run) -> None:
 
 
 def test_the_agent_lives_as_long_as_it_is_needed(run: Run) -> None:
-    execute(
+    chain = execute(
         run,
         stage("sft", "0"),
         stage("grpo", "1", after=("sft",), needs_agent=True),
@@ -151,6 +151,8 @@ def test_the_agent_lives_as_long_as_it_is_needed(run: Run) -> None:
     assert states(run) == dict.fromkeys(("sft", "grpo", "eval", "agent"), "finished")
     assert gone(run.agent / "pid")
     assert gone(run.agent / "child")
+    assert (chain.jobs.of("agent").peak_gib or 0) > 0
+    assert [name for name, _, _ in summary(chain.jobs)] == ["sft", "grpo", "eval", "agent"]
 
 
 def test_an_agent_that_cannot_start_is_named(run: Run) -> None:
