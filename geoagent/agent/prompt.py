@@ -1,7 +1,7 @@
 """What the agent is asked: one stage's reasoning, without the stage's own conclusion.
 
-The instructions and the example come first and never change, so servers that keep the state of a
-common prefix read them once.
+What questions have in common comes first and the id last, so servers that keep the state of a
+common prefix read less.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _SYSTEM: Final = (
 )
 _EXAMPLES: Final = (
     (
-        "id: a1\nWhich country?\nReasoning: Kangaroos are on the sign and cars keep left, so this "
-        "is Australia.",
+        "Which country?\nReasoning: Kangaroos are on the sign and cars keep left, so this is "
+        "Australia.\nid: a1",
         '{"id": "a1", "Conclusion": "Australia"}',
     ),
     (
-        "id: b2\nWhich state or region of Peru?\nReasoning: Of Peru's parts only Ancash has such "
-        "peaks; the region of Peru is Ancash.",
+        "Which state or region of Peru?\nReasoning: Of Peru's parts only Ancash has such peaks; "
+        "the region of Peru is Ancash.\nid: b2",
         '{"id": "b2", "Conclusion": "Ancash"}',
     ),
     (
-        "id: c3\nWhich city or place of Styria, Austria?\nReasoning: The sign at the corner reads "
-        "Graz, so this is Graz.",
+        "Which city or place of Styria, Austria?\nReasoning: The sign at the corner reads Graz, so "
+        "this is Graz.\nid: c3",
         '{"id": "c3", "Conclusion": "Graz"}',
     ),
 )
@@ -52,7 +52,7 @@ class Question:
     def id(self) -> str:
         """Short and made from the content, so that it does not tell equal questions apart."""
         text = json.dumps([self.stage, self.reasoning, self.earlier])
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:4]
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:2]
 
 
 HEALTH: Final = Question(
@@ -71,9 +71,9 @@ def messages(question: Question) -> list[dict[str, str]]:
     )
     within = f" of {earlier}" if earlier else ""
     lines = [
-        f"id: {question.id}",
         f"Which {_NOUN[question.stage]}{within}?",
         f"Reasoning: {_clip(question.reasoning, MAX_REASONING)}",
+        f"id: {question.id}",
     ]
     return [*chat, {"role": "user", "content": "\n".join(lines)}]
 

@@ -141,6 +141,9 @@ def _start(settings: AgentConfig, token: str, log: Path) -> _Server:
 def _start_llama_cpp(settings: AgentConfig, token: str, log: Path) -> _Server:
     path = model_file(settings.model)
     _send_output_to(log)
+    # Training's threads sleep while they wait, so that others get their cores. Here each token is
+    # hundreds of short parallel steps: waking up for each takes longer than the step.
+    os.environ.pop("OMP_WAIT_POLICY", None)
     import xllamacpp
 
     threads = settings.threads or len(os.sched_getaffinity(0))
