@@ -1,7 +1,8 @@
 """Chains of thought for the drawn scenes, in the form of GeoSeek-CoT (GeoAgent §3.1).
 
 The sentences are fixed; only what is visible in the scene and the names differ. Each reasoning
-is longer than 200 characters, above which the consistency reward is not scaled down.
+is longer than 200 characters, above which the consistency reward is not scaled down. Like
+GeoSeek-CoT's answers, they may stop at the region.
 """
 
 from __future__ import annotations
@@ -34,11 +35,15 @@ _LOOKS: Final = {
 }
 
 
-def chain_of_thought(country: Country, city: City) -> str:
-    """The `<think>` content for one scene, as JSON text."""
-    stages = (_country(country, city), _region(country, city), _precise(city))
-    answer = f"{country.name}; {city.region}; {city.name}"
-    document = {"ChainOfThought": dict(zip(STAGES, stages, strict=True)), "FinalAnswer": answer}
+def chain_of_thought(country: Country, city: City, precise: bool = True) -> str:
+    """The `<think>` content for one scene, as JSON text; without `precise` it ends at the
+    region, as its answer does."""
+    stages = [_country(country, city), _region(country, city)]
+    answer = f"{country.name}; {city.region}"
+    if precise:
+        stages.append(_precise(city))
+        answer += f"; {city.name}"
+    document = {"ChainOfThought": dict(zip(STAGES, stages, strict=False)), "FinalAnswer": answer}
     return json.dumps(document, ensure_ascii=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from geoagent.errors import UsageError
 from geoagent.files import read_json, write_json, write_jsonl
 
 HELDOUT_PER_COUNTRY: Final = 2
-VERSION: Final = 2
+VERSION: Final = 3
 """Raise it when scenes or texts change, so that older folders are built again."""
 _MARK: Final = "sample.json"
 
@@ -88,7 +89,14 @@ def _draw(folder: Path, scenes_per_country: int, seed: int) -> Iterator[Record]:
         key = f"{seed}/{name}"
         scene = render(country, city, key)
         scene.image.save(folder / "images" / f"{name}.jpg", quality=90)
-        yield _record(name, split, country, city, chain_of_thought(country, city))
+        think = chain_of_thought(country, city, precise=split != "train" or _goes_on(key))
+        yield _record(name, split, country, city, think)
+
+
+def _goes_on(key: str) -> bool:
+    """Whether a training scene's chain of thought goes on to the place: half of them do, whatever
+    the picture shows. So a model trained on them goes on or not, and rewards can teach it to."""
+    return zlib.crc32(key.encode()) % 2 == 0
 
 
 def _plan(scenes_per_country: int) -> Iterator[tuple[str, int, Country, City]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from geoagent.answer import parse, split_parts
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import Record
 from geoagent.errors import UsageError
@@ -15,8 +16,12 @@ STAGES = ("sft", "grpo")
 
 
 def completion(record: Record) -> str:
-    """What the model is to write for a record that has a chain of thought."""
-    return f"<think>{record.think}</think><answer>{record.address}</answer>"
+    """What the model is to write for a record that has a chain of thought: its answer is the
+    chain's own, which may be coarser than the record's address."""
+    chain = f"<think>{record.think}</think>"
+    final = parse(chain).final_answer or ""
+    answer = final if 2 <= len(split_parts(final)) <= 3 else record.address
+    return f"{chain}<answer>{answer}</answer>"
 
 
 def to_swift_rows(records: Iterable[Record], folder: Path, stage: str) -> Iterator[dict[str, Any]]:

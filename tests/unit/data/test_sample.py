@@ -21,6 +21,7 @@ from geoagent.data.places import countries
 from geoagent.data.record import read_records
 from geoagent.data.sample import build_sample
 from geoagent.data.scenes import _font, draw_flag, lettering, render
+from geoagent.data.swift import completion
 from geoagent.errors import UsageError
 from geoagent.geo.distance import great_circle_km
 from geoagent.geo.geocoder import geocode
@@ -114,19 +115,14 @@ def test_scripts_that_join_or_stack_are_laid_out_beforehand() -> None:
 
 
 def test_chains_of_thought_are_what_the_rewards_expect(folder: Path) -> None:
-    for record in read_records(folder, "train")[0]:
-        assert record.think is not None
-        text = f"<think>{record.think}</think><answer>{record.address}</answer>"
-        completion = parse(text)
-        assert completion.well_formed
-        assert completion.valid_json
-        assert len(completion.parts) == 3
-        assert [completion.stages[level].conclusion for level in LEVELS] == [
-            record.country,
-            record.region,
-            record.city,
-        ]
-        for stage in completion.stages.values():
+    for record in [*read_records(folder, "train")[0], *read_records(folder, "heldout")[0]]:
+        said = parse(completion(record))
+        assert said.well_formed
+        assert said.valid_json
+        truth = [record.country, record.region, record.city][: len(said.stages)]
+        assert [said.stages[level].conclusion for level in LEVELS if level in said.stages] == truth
+        assert list(said.parts) == truth
+        for stage in said.stages.values():
             assert stage.complete
             assert 200 < len(stage.reasoning) <= 330  # the length factor is 1 above 200
             assert stage.conclusion in stage.reasoning
@@ -153,6 +149,15 @@ def test_text_is_json() -> None:
     country = countries()[0]
     document = json.loads(chain_of_thought(country, country.cities[0]))
     assert document["FinalAnswer"] == f"{country.name}; {country.cities[0].region}; Paris"
+
+
+def test_half_of_the_training_chains_stop_at_the_region(folder: Path) -> None:
+    """Whatever the picture shows: so rewards for going on have something to teach."""
+    training, _ = read_records(folder, "train")
+    whole = [record for record in training if len(parse(completion(record)).stages) == 3]
+    assert 0.4 < len(whole) / len(training) < 0.6
+    heldout, _ = read_records(folder, "heldout")
+    assert all(len(parse(completion(record)).stages) == 3 for record in heldout)
 
 
 def test_built_once(folder: Path) -> None:
