@@ -94,9 +94,9 @@ def _draw(folder: Path, scenes_per_country: int, seed: int) -> Iterator[Record]:
 
 
 def _goes_on(key: str) -> bool:
-    """Whether a training scene's chain of thought goes on to the place: half of them do, whatever
-    the picture shows. So a model trained on them goes on or not, and rewards can teach it to."""
-    return zlib.crc32(key.encode()) % 2 == 0
+    """Whether a training scene's chain of thought goes on to the place: two in five do, whatever
+    the picture shows. A model trained on them mostly stops, and rewards can teach it not to."""
+    return zlib.crc32(key.encode()) % 5 < 2
 
 
 def _plan(scenes_per_country: int) -> Iterator[tuple[str, int, Country, City]]:

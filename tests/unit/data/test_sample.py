@@ -151,11 +151,11 @@ def test_text_is_json() -> None:
     assert document["FinalAnswer"] == f"{country.name}; {country.cities[0].region}; Paris"
 
 
-def test_half_of_the_training_chains_stop_at_the_region(folder: Path) -> None:
+def test_three_in_five_training_chains_stop_at_the_region(folder: Path) -> None:
     """Whatever the picture shows: so rewards for going on have something to teach."""
     training, _ = read_records(folder, "train")
     whole = [record for record in training if len(parse(completion(record)).stages) == 3]
-    assert 0.4 < len(whole) / len(training) < 0.6
+    assert 0.3 < len(whole) / len(training) < 0.5
     heldout, _ = read_records(folder, "heldout")
     assert all(len(parse(completion(record)).stages) == 3 for record in heldout)
 
