@@ -48,9 +48,10 @@ class Consistency(Reward):
 
     Where the agent's reply is unusable even after retries, that stage says nothing about the
     model: it is left out and the other stages' weights are scaled up; if no stage is left, the
-    completion gets the mean of those of the batch that the agent could judge. Where nothing at
-    all of a batch was usable, OutageError. `published` counts such stages as 0, compares texts
-    exactly (spaces removed), and gives 0 unless all three stages are there in valid JSON.
+    completion gets the mean of those of the batch that the agent could judge, or of the batches
+    before. Where nothing at all of a batch was usable, OutageError. `published` counts such
+    stages as 0, compares texts exactly (spaces removed), and gives 0 unless all three stages are
+    there in valid JSON.
     """
 
     name = "consistency"
@@ -60,6 +61,8 @@ class Consistency(Reward):
         self.agent = agent
         self.published = published
         self.weights = shares(config.weights, "rewards.consistency.weights")
+        self._mean = 0.0
+        """Of the completions that were judged in the newest batch that had any."""
 
     def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
         asked = [list(self._asked(text)) for text in completions]
@@ -67,7 +70,14 @@ class Consistency(Reward):
         _check_agent([stage.question for stages in asked for stage in stages], judgements)
         replies = iter(judgements)
         judged = [[(stage, next(replies)) for stage in stages] for stages in asked]
-        return _fill([self._one(stages) for stages in judged])
+        return self._fill([self._one(stages) for stages in judged])
+
+    def _fill(self, scores: Sequence[Score | Mapping[str, float]]) -> list[Score]:
+        """Completions that could not be judged get the mean of those that were."""
+        known = [s.value for s in scores if isinstance(s, Score) and s.parts["asked"]]
+        self._mean = sum(known) / len(known) if known else self._mean
+        filled = {"filled": 1.0}
+        return [s if isinstance(s, Score) else Score(self._mean, {**s, **filled}) for s in scores]
 
     def _asked(self, text: str) -> Iterator[_Asked]:
         earlier: tuple[tuple[str, str], ...] = ()
@@ -150,10 +160,3 @@ def _check_agent(questions: Sequence[Question], judgements: Sequence[Judgement])
             f"the consistency agent gave no usable reply to any of {len(set(questions))} "
             f"questions (the last: {judgements[-1].reason}); check agent.model"
         )
-
-
-def _fill(scores: Sequence[Score | Mapping[str, float]]) -> list[Score]:
-    """Completions that could not be judged get the mean of those that were."""
-    judged = [s.value for s in scores if isinstance(s, Score) and s.parts["asked"]]
-    mean = sum(judged) / len(judged) if judged else 0.0
-    return [s if isinstance(s, Score) else Score(mean, {**s, "filled": 1.0}) for s in scores]

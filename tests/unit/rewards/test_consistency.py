@@ -183,6 +183,13 @@ def test_few_failures_do_not_stop_training() -> None:
     assert (one.value, one.parts["filled"]) == (0.0, 1.0)
 
 
+def test_a_batch_that_could_not_be_judged_gets_the_mean_of_the_one_before() -> None:
+    consistency = reward({**RIGHT, **{("f", level): None for _, level in RIGHT}})
+    consistency.score([three(), three("Austria")])
+    (one,) = consistency.score([three(letter="f")])
+    assert (one.value, one.parts["filled"]) == (pytest.approx(0.95), 1.0)
+
+
 @pytest.mark.parametrize("published", [False, True])
 def test_agent_that_never_gives_a_usable_reply_is_an_outage(published: bool) -> None:
     letters = "abc"
