@@ -26,6 +26,9 @@ _GRACE_S: Final = 20.0
 _LOOK_S: Final = 60.0
 """Between two questions to Slurm: schedulers don't like to be polled."""
 
+_UNDONE: Final = 70
+"""EX_SOFTWARE of sysexits.h."""
+
 
 class StageFailed(RuntimeError):
     """The stage's program ended with an error; the message is its cause."""
@@ -68,6 +71,8 @@ class StageTask:
         logs = run.logs(self.plan.name, attempt)
         logs.mkdir(parents=True)
         (folder / "outcome.json").unlink(missing_ok=True)
+        if self._leads():
+            run.done_file(self.plan.name).unlink(missing_ok=True)
         outcome = self._run(run, attempt, logs)
         write_json(folder / "outcome.json", asdict(outcome))
         if outcome.code != 0:
@@ -101,15 +106,22 @@ class StageTask:
         # Stopped by us: its exit status was taken by the wait inside stop_tree.
         code = -signal.SIGTERM if ended is None else ended
         code = 0 if unneeded else code
+        cause = cause_of(code, logs) if code else None
+        if code == 0 and self._leads() and not run.done_file(self.plan.name).is_file():
+            code, cause = _UNDONE, "its program ended before its work was done"
         return Outcome(
             self.plan.name,
             attempt,
             code,
-            cause_of(code, logs) if code else None,
+            cause,
             round(time.time() - started, 1),
             round(peak / 1024**3, 2),
             str(logs / "err.log"),
         )
+
+    def _leads(self) -> bool:
+        """Whether done.json of this stage is written on this node; an agent has none."""
+        return self.plan.name != AGENT and os.environ.get("SLURM_NODEID", "0") == "0"
 
     def _environment(self, run: Run) -> dict[str, str]:
         chosen = {} if self.devices is None else {"CUDA_VISIBLE_DEVICES": self.devices}

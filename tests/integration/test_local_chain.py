@@ -35,6 +35,8 @@ progress = {"step": 1, "total": 2, "unit": "step", "message": "busy", "metrics":
 if what == "fail":
     print("error: data.path: there is no such folder", file=sys.stderr)
     sys.exit(2)
+if what == "undone":
+    sys.exit(0)
 if what == "crash":
     raise ValueError("something is wrong")
 if what == "where":
@@ -132,6 +134,12 @@ def test_a_crash_is_named(run: Run) -> None:
         execute(run, stage("sft", "crash"))
 
 
+def test_a_program_that_ends_before_its_work_is_done_has_failed(run: Run) -> None:
+    execute(run, stage("sft", "0"))  # an earlier attempt's done.json does not count
+    with pytest.raises(ChainFailed, match="ended before its work was done"):
+        execute(run, stage("sft", "undone"))
+
+
 def test_attempts_have_logs_of_their_own(run: Run) -> None:
     with pytest.raises(ChainFailed):
         execute(run, stage("sft", "fail"))
@@ -191,6 +199,7 @@ def test_gpus_and_time_reach_the_program(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
     code = "import os, pathlib, sys\nrun = pathlib.Path(sys.argv[-1])\n"
     code += "(run / 'seen').write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
+    code += "(run / 'sft' / 'done.json').write_text('{}')\n"
     (run.code / "see.py").write_text(code)
     execute(run, StagePlan("sft", ("see",), StageResources(gpus_per_node=1, processes_per_node=1)))
     assert (run.path / "seen").read_text() == "5"
