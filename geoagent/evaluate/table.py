@@ -22,6 +22,7 @@ def table(result: dict[str, Any], title: str, width: int = 100) -> str:
     console.print(_accuracies(result, title))
     if any("rewards" in figures for figures in result["models"].values()):
         console.print(_rewards(result))
+    console.print(_agent(result), highlight=False)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip() + "\n"
 
 
@@ -54,6 +55,21 @@ def _rewards(result: dict[str, Any]) -> Table:
         parts = [_show(figures["rewards"].get(reward), 1, 3) for reward in names]
         shown.add_row(NAMES.get(name, name), *totals, *parts)
     return shown
+
+
+def _agent(result: dict[str, Any]) -> str:
+    """How many conclusions the agent was asked about, came to as well, and could not judge."""
+    shares = {
+        NAMES.get(name, name): figures["agent"]
+        for name, figures in result["models"].items()
+        if figures.get("agent", {}).get("asked")
+    }
+    lines = [
+        f"{name}: the agent came to {n['agreed']} of {n['asked']} conclusions as well; "
+        f"{n['failed']} unusable replies"
+        for name, n in shares.items()
+    ]
+    return "\n".join(lines)
 
 
 def _table(title: str) -> Table:

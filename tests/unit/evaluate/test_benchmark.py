@@ -17,6 +17,7 @@ from geoagent.evaluate import __main__ as program
 from geoagent.evaluate import benchmark
 from geoagent.evaluate.benchmark import evaluate
 from geoagent.evaluate.models import candidates, choose, from_folder, trained_pixels
+from geoagent.evaluate.table import table
 from geoagent.files import read_jsonl, write_json, write_jsonl
 from geoagent.run import Run
 
@@ -370,3 +371,13 @@ def test_models_by_their_folder(tmp_path: Path) -> None:
     assert trained_pixels(adapters) is None
     write_json(adapters / "args.json", {"max_pixels": 784})
     assert trained_pixels(adapters) == 784
+
+
+def test_the_table_tells_the_agents_share() -> None:
+    def figures(**agent: int) -> dict[str, Any]:
+        return {"count": 1, "mean_reward": 1.0, "rewards": {"consistency": 1.0}, "agent": agent}
+
+    models = {"base": figures(asked=0, agreed=0), "sft": figures(asked=9, agreed=5, failed=1)}
+    text = table({"models": models, "last": "sft"}, "heldout")
+    (line,) = [line for line in text.splitlines() if "the agent" in line]
+    assert line == "SFT: the agent came to 5 of 9 conclusions as well; 1 unusable replies"
