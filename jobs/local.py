@@ -78,8 +78,8 @@ class LocalChain:
                 self.jobs.save(self.run)
 
     def _stage(self, stage: StagePlan) -> None:
-        if stage.needs_agent and self._agent is None:
-            self._start_agent()
+        if stage.needs_agent and self.plan.agent is not None and self._agent is None:
+            self._start_agent(self.plan.agent)
         self.display.say(f"{stage.name}: started")
         running = self._current = self._launch(stage)
         while not running.job.done():
@@ -122,11 +122,10 @@ class LocalChain:
         self.jobs.save(self.run)
         return _Running(job, record, pid)
 
-    def _start_agent(self) -> None:
+    def _start_agent(self, plan: StagePlan) -> None:
         """Start the agent and wait until it has announced itself."""
-        assert self.plan.agent is not None
         self.display.say("agent: starting")
-        self._launch_agent(self.plan.agent)
+        self._launch_agent(plan)
         started = time.monotonic()
         while not list(self.run.agent.glob("endpoint-*.json")):
             if self._agent is not None and self._agent.job.done():

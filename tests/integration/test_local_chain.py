@@ -163,6 +163,11 @@ def test_the_agent_lives_as_long_as_it_is_needed(run: Run) -> None:
     assert [name for name, _, _ in summary(chain.jobs)] == ["sft", "grpo", "eval", "agent"]
 
 
+def test_an_external_agent_is_not_started_here(run: Run) -> None:
+    execute(run, stage("grpo", "0", needs_agent=True))
+    assert states(run) == {"grpo": "finished"}
+
+
 def test_an_agent_that_cannot_start_is_named(run: Run) -> None:
     with pytest.raises(ChainFailed, match=r"the agent did not start: data.path: there is no such"):
         execute(run, stage("grpo", "1", needs_agent=True), agent=stage("agent", "fail"))
