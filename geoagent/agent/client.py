@@ -289,7 +289,8 @@ class AgentClient:
         now = time.monotonic()
         silent = now - self._alive
         if silent >= self.settings.patience_s:
-            logs = f"; see {self.folder / 'logs'}" if self.folder else ""
+            ours = self._fixed is None and self.folder is not None
+            logs = f"; see {self.folder}/logs" if ours else ""
             raise OutageError(
                 f"the consistency agent has not answered for {silent:.0f} s ({reason}){logs}. "
                 "Stopped; nothing was scored. Submit again with --resume once it is back"
