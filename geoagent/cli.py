@@ -136,6 +136,13 @@ def _score(options: argparse.Namespace) -> int:
 
     for row in score_rows(usable(), rewards):
         print(_line(row))
+    if agent is not None and agent.stats.invalid:
+        print(
+            f"warning: the agent gave no usable reply to {agent.stats.invalid} of "
+            f"{agent.stats.distinct} questions; those stages are left out of consistency, and a "
+            "completion without any other got the mean of those before it",
+            file=sys.stderr,
+        )
     return rows.exit_code
 
 

@@ -220,10 +220,17 @@ execute(Run(Path({run!r})), stage("grpo", "hang", needs_agent=True), agent=stage
 """
 
 
+def heed_interrupts() -> None:
+    """A shell starts its background jobs, these tests may be one, with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_the_command_leaves_no_process(run: Run, number: signal.Signals) -> None:
     code = SUBMIT.format(tests=str(Path(__file__).parent), run=str(run.path))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, preexec_fn=heed_interrupts
+    )
     for name in ("grpo/child", "agent/child"):
         wait_for(run.path / name)
     submitit_pid = next(
@@ -242,7 +249,10 @@ def test_ctrl_c_in_a_terminal_lets_programs_end_well(run: Run) -> None:
     code = SUBMIT.format(tests=str(Path(__file__).parent), run=str(run.path))
     code = code.replace('"hang"', '"polite"')
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     for name in ("grpo/child", "agent/child"):
         wait_for(run.path / name)

@@ -276,15 +276,17 @@ def test_score_refuses(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 class _Server(BaseHTTPRequestHandler):
-    """An OpenAI-compatible agent that always concludes Peru."""
+    """An OpenAI-compatible agent that always comes to the same conclusion."""
+
+    conclusion = "Peru"
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers["Authorization"] != "Bearer secret":
             self.send_error(401)
             return
-        asked = body["messages"][-1]["content"].splitlines()[0].removeprefix("id: ")
-        reply = json.dumps({"id": asked, "Conclusion": "Peru"})
+        asked = body["messages"][-1]["content"].splitlines()[-1].removeprefix("id: ")
+        reply = json.dumps({"id": asked, "Conclusion": self.conclusion})
         data = json.dumps({"choices": [{"message": {"content": reply}}]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
@@ -314,6 +316,18 @@ def test_score_asks_a_server(
     good, bad = map(json.loads, capsys.readouterr().out.splitlines())
     assert good["consistency"] == pytest.approx(0.1)  # the country's weight
     assert bad["consistency"] == 0.0
+
+
+def test_score_tells_of_unusable_replies(
+    rows: Path,
+    agent_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GEOAGENT_AGENT_TOKEN", "secret")
+    monkeypatch.setattr(_Server, "conclusion", "")
+    assert cli.main(["score", str(rows), "--rewards", "consistency", "--agent", agent_url]) == 0
+    assert "warning: the agent gave no usable reply to 1 of 1" in capsys.readouterr().err
 
 
 def test_score_asks_the_agent_of_a_run(
