@@ -25,7 +25,7 @@ def sft_arguments(config: Config, run: Run) -> list[str]:
     """Arguments of `swift sft` for stage 1."""
     flags = _common(config, run, "sft", config.sft)
     flags |= {
-        "model": base_model(config, run),
+        "model": _weights(config.sft, flags, base_model(config, run)),
         "max_pixels": config.model.max_pixels,
         "per_device_train_batch_size": config.sft.batch_size,
     }
@@ -42,7 +42,8 @@ def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
     model, adapters = starting_model(config, run)
     flags |= {
         "rlhf_type": "grpo",
-        "model": model,
+        "model": _weights(grpo, flags, model),
+        "ref_model": model if adapters is None and grpo.lora.rank == 0 else None,
         "adapters": adapters,
         "ref_adapters": adapters,
         "max_pixels": grpo.max_pixels or config.model.max_pixels,
@@ -61,6 +62,16 @@ def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
     if grpo.vllm:
         flags |= {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": grpo.vllm_memory}
     return _flatten(flags)
+
+
+def _weights(settings: SftConfig | GrpoConfig, flags: Flags, model: str) -> str:
+    """Where the weights come from: a full training that goes on takes its checkpoint's.
+
+    The trainer finds none of a Qwen2.5-VL checkpoint's names in the model that it resumes, says
+    so in a warning only, and would go on with the weights of `model`.
+    """
+    checkpoint = flags.get("resume_from_checkpoint")
+    return str(checkpoint) if checkpoint is not None and settings.lora.rank == 0 else model
 
 
 def base_model(config: Config, run: Run) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from geoagent.config import Config, resolve, to_yaml
 from geoagent.evaluate.__main__ import main as evaluate
@@ -100,6 +101,14 @@ def test_predictions_and_metrics(finished: Run) -> None:
     assert "GRPO" in (folder / "table.txt").read_text()
 
 
+def distance(first: Path, second: Path) -> float:
+    """Mean absolute difference of two models' language weights."""
+    one, two = (load_file(folder / "model.safetensors") for folder in (first, second))
+    names = [name for name in one if "layers" in name and "visual" not in name]
+    assert names
+    return sum(float((one[name] - two[name]).abs().mean()) for name in names) / len(names)
+
+
 def test_in_process_stages_resume_and_evaluate(finished: Run, tmp_path: Path) -> None:
     """The same programs in this process: SFT goes on from its checkpoint, then evaluation."""
     copy = tmp_path / "copy"
@@ -112,7 +121,11 @@ def test_in_process_stages_resume_and_evaluate(finished: Run, tmp_path: Path) ->
     logged = rows(copy / "sft" / "checkpoints" / "logging.jsonl")[before:]
     steps = [int(row["global_step/max_steps"].split("/")[0]) for row in logged if "loss" in row]
     assert min(steps) > 6, "training began again from the start"
-    assert (copy / "sft" / "checkpoints" / "checkpoint-8").is_dir()
+    checkpoints = copy / "sft" / "checkpoints"
+    again = distance(checkpoints / "checkpoint-8", copy / "model")
+    assert distance(checkpoints / "checkpoint-8", checkpoints / "checkpoint-6") < again / 2, (
+        "training went on with the weights it began with"
+    )
     assert evaluate(["--run", str(copy)]) == 0
     assert (copy / "eval" / "heldout" / "metrics.json").is_file()
 

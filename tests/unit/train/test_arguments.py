@@ -83,6 +83,17 @@ def test_a_stage_resumes_from_its_own_checkpoint(tmp_path: Path) -> None:
     assert found["resume_from_checkpoint"] == str(newest)
 
 
+def test_a_full_training_that_goes_on_has_its_own_weights(tmp_path: Path) -> None:
+    run, config = Run(tmp_path), resolve(["recipe=demo"])
+    started = checkpoint(run, "sft", 40)
+    assert options(sft_arguments(config, run))["model"] == str(started)
+    assert options(grpo_arguments(config, run, ["spatial"]))["model"] == str(started)
+    newest = checkpoint(run, "grpo", 7)
+    found = options(grpo_arguments(config, run, ["spatial"]))
+    assert (found["model"], found["ref_model"]) == (str(newest), str(started))
+    assert options(sft_arguments(Config(), run))["model"] == Config().model.path
+
+
 def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
     run = Run(tmp_path)
     assert latest(run.checkpoints("sft")) is None
