@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--dry-run", action="store_true", help="show what would run, write nothing")
     submit.add_argument("--resume", action="store_true", help="continue the run of that name")
     submit.set_defaults(function=_submit)
-    status = commands.add_parser("status", help="state, step and time left of a run's jobs")
+    status = commands.add_parser("status", help="state, step, time and figures of a run's jobs")
     status.add_argument("run", metavar="RUN", help="run directory")
     status.set_defaults(function=_status)
     logs = commands.add_parser("logs", help="print a stage's logs")
@@ -191,6 +191,9 @@ def _run_here(config: Config, run: Run, plan: Plan) -> int:
             print(f"error: {error}", file=sys.stderr)
             print(f"continue with: the same command and --resume name={run.path.name}")
             return 1
+        except KeyboardInterrupt:
+            print(f"continue with: the same command and --resume name={run.path.name}")
+            raise
     table = run.evaluation(config.eval.benchmark) / "table.txt"
     if table.is_file() and any(stage.name == "eval" for stage in plan.stages):
         print(table.read_text(encoding="utf-8"))

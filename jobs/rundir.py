@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import re
 import shutil
@@ -40,8 +41,8 @@ def finished_stages(path: Path) -> list[str]:
 
 def open_run(config: Config, path: Path, resume: bool) -> Run:
     """The run directory, made new, or with `resume` as it was left. UsageError otherwise."""
-    if resume and Run(path).config_file.is_file():
-        run = Run.open(path)
+    if resume:
+        run = _find(path)
         _check_same(run.config(), config, path)
         _check_space(path, config)
         return run
@@ -52,6 +53,17 @@ def open_run(config: Config, path: Path, resume: bool) -> Run:
     except BaseException:  # Ctrl-C too: half a run could be neither continued nor named again
         shutil.rmtree(path, ignore_errors=True)
         raise
+
+
+def _find(path: Path) -> Run:
+    """The run to go on with; UsageError names the one that may have been meant, or the newest."""
+    if Run(path).config_file.is_file():
+        return Run.open(path)
+    runs = sorted(path.parent.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime)
+    names = [file.parent.name for file in runs]
+    near = difflib.get_close_matches(path.name, names, n=1) or names[-1:]
+    hint = f"; --resume name={near[0]}?" if near else ""
+    raise UsageError(f"{path}: there is no such run to go on with{hint}")
 
 
 def _make(path: Path) -> None:

@@ -46,10 +46,15 @@ def test_name_in_use(tmp_path: Path) -> None:
     assert sorted(str(item) for item in path.rglob("*")) == before
 
 
-def test_resume_of_nothing_starts_it(tmp_path: Path) -> None:
+def test_resume_of_nothing_names_what_there_is(tmp_path: Path) -> None:
     config = demo(tmp_path)
-    run = open_run(config, run_path(config, ["sft"]), resume=True)
-    assert run.config_file.is_file()
+    with pytest.raises(UsageError, match=r"there is no such run to go on with$"):
+        open_run(config, tmp_path / "none", resume=True)
+    open_run(config, tmp_path / "first", resume=False)
+    for wrong in ("frist", "another"):
+        with pytest.raises(UsageError, match=r"go on with; --resume name=first\?"):
+            open_run(config, tmp_path / wrong, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
 
 
 def test_resume_keeps_to_the_configuration(tmp_path: Path) -> None:
