@@ -22,9 +22,11 @@ def exit_code(program: Callable[[], int]) -> int:
     OutageError, each told in one line on standard error. Everything else is raised."""
     try:
         return program()
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OutageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 75
+    except (UsageError, OutageError) as error:
+        return tell(error)
+
+
+def tell(error: UsageError | OutageError) -> int:
+    """Print an error in one line on standard error; returns the exit code that goes with it."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    return 2 if isinstance(error, UsageError) else 75

@@ -7,7 +7,6 @@ environment variable GEOAGENT_RUN, because ms-swift has no argument for it.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from swift.callbacks import TrainerCallback, callbacks_map
 from swift.rewards import ORM, orms
 
 from geoagent.compat import use_image_tokens_of
-from geoagent.errors import OutageError, UsageError
+from geoagent.errors import OutageError, UsageError, tell
 from geoagent.progress import Progress
 from geoagent.run import Run
 from geoagent.train.arguments import base_model
@@ -65,22 +64,19 @@ class RewardAdapter(ORM):
         state = columns.get("trainer_state")
         try:
             scores = self.reward.score(completions, **columns)
-        except OutageError as error:
-            self._stop(error, 75)
-        except UsageError as error:
-            self._stop(error, 2)
+        except (OutageError, UsageError) as error:
+            self._stop(error)
         RECORDER.add(self.reward.name, scores, getattr(state, "global_step", 0))
         return [score.value for score in scores]
 
     @staticmethod
-    def _stop(error: Exception, code: int) -> None:
+    def _stop(error: OutageError | UsageError) -> None:
         """Leave at once with the error's exit code.
 
         Not an exception: with several processes the others would wait for this one in their
         next collective until NCCL's time-out. torchrun stops them when this one ends.
         """
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        os._exit(code)
+        os._exit(tell(error))
 
 
 class PartsRecorder:
