@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -80,7 +80,7 @@ class Completion:
     @property
     def valid_parts(self) -> bool:
         """The answer has the two or three parts that an address has."""
-        return 2 <= len(self.parts) <= 3
+        return is_address(self.parts)
 
 
 def parse(text: object) -> Completion:
@@ -117,6 +117,11 @@ def split_parts(answer: str) -> tuple[str, ...]:
     """Parts of an address answer, from coarse to fine."""
     pieces = answer.replace("；", ";").split(";")
     return tuple(piece.strip() for piece in pieces if piece.strip())
+
+
+def is_address(parts: Sequence[str]) -> bool:
+    """Whether there are as many parts as an address has: two or three."""
+    return 2 <= len(parts) <= 3
 
 
 def parse_coordinates(text: str) -> tuple[float, float] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from geoagent.answer import parse, split_parts
+from geoagent.answer import is_address, parse, split_parts
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import Record
 from geoagent.errors import UsageError
@@ -20,7 +20,7 @@ def completion(record: Record) -> str:
     chain's own, which may be coarser than the record's address."""
     chain = f"<think>{record.think}</think>"
     final = parse(chain).final_answer or ""
-    answer = final if 2 <= len(split_parts(final)) <= 3 else record.address
+    answer = final if is_address(split_parts(final)) else record.address
     return f"{chain}<answer>{answer}</answer>"
 
 

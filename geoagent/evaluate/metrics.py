@@ -90,7 +90,7 @@ def _degrees(row: Mapping[str, Any], name: str, limit: float) -> float:
 def is_parsed(completion: object) -> bool:
     """`<think>…</think><answer>…</answer>` with coordinates or an address of 2 or 3 parts."""
     read = parse(completion)
-    return read.well_formed and (read.coordinates is not None or 2 <= len(read.parts) <= 3)
+    return read.well_formed and (read.coordinates is not None or read.valid_parts)
 
 
 def _groups(
