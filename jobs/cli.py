@@ -184,15 +184,16 @@ def _run_here(config: Config, run: Run, plan: Plan) -> int:
     started = time.monotonic()
     with Display(run) as display:
         display.say(f"run directory: {shown}")
+        again = f"continue with: the same command and --resume name={run.path.name}"
         chain = LocalChain(run, plan, display, config.agent.start_timeout_s)
         try:
             chain.execute()
         except ChainFailed as error:
             print(f"error: {error}", file=sys.stderr)
-            print(f"continue with: the same command and --resume name={run.path.name}")
+            print(again)
             return 1
         except KeyboardInterrupt:
-            print(f"continue with: the same command and --resume name={run.path.name}")
+            print(again)
             raise
     table = run.evaluation(config.eval.benchmark) / "table.txt"
     if table.is_file() and any(stage.name == "eval" for stage in plan.stages):

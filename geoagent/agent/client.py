@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _MESSAGE_EVERY_S: Final = 30.0
 _MAX_PAUSE_S: Final = 5.0
+_ORDER: Final = attrgetter("stage", "earlier", "reasoning")
+"""Most common part of a question's text first."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,8 @@ class AgentClient:
             started = time.monotonic()
             self._recall()
             keys = {question: self._key(question) for question in dict.fromkeys(questions)}
-            # In the order of their texts: servers reuse what neighbours have in common.
-            new = sorted((q for q, key in keys.items() if key not in self._cache), key=_text)
+            # Like ones beside each other: servers reuse what neighbours have in common.
+            new = sorted((q for q, key in keys.items() if key not in self._cache), key=_ORDER)
             fresh = dict(zip(new, self._run(self._ask_all(new)), strict=True)) if new else {}
             self._remember({keys[q]: j for q, j in fresh.items() if not j.failed})
             self.stats.asked += len(questions)
@@ -298,10 +301,6 @@ class AgentClient:
         if now - self._told >= _MESSAGE_EVERY_S:
             self._told = now
             self._on_wait(f"waiting for the consistency agent for {silent:.0f} s ({reason})")
-
-
-def _text(question: Question) -> str:
-    return str(messages(question)[-1]["content"])
 
 
 def external_endpoint(settings: AgentConfig) -> Endpoint:

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -305,28 +305,32 @@ def agent_url() -> Iterator[str]:
         server.shutdown()
 
 
-def test_score_asks_a_server(
-    rows: Path,
-    agent_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def score_by_server(
+    rows: Path, agent_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], int]:
+    """Scores the rows' consistency by a server whose token is in the environment."""
     monkeypatch.setenv("GEOAGENT_AGENT_TOKEN", "secret")
-    assert cli.main(["score", str(rows), "--rewards", "consistency", "--agent", agent_url]) == 0
+    arguments = ["score", str(rows), "--rewards", "consistency", "--agent", agent_url]
+    return lambda: cli.main(arguments)
+
+
+def test_score_asks_a_server(
+    score_by_server: Callable[[], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score_by_server() == 0
     good, bad = map(json.loads, capsys.readouterr().out.splitlines())
     assert good["consistency"] == pytest.approx(0.1)  # the country's weight
     assert bad["consistency"] == 0.0
 
 
 def test_score_tells_of_unusable_replies(
-    rows: Path,
-    agent_url: str,
+    score_by_server: Callable[[], int],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("GEOAGENT_AGENT_TOKEN", "secret")
     monkeypatch.setattr(_Server, "conclusion", "")
-    assert cli.main(["score", str(rows), "--rewards", "consistency", "--agent", agent_url]) == 0
+    assert score_by_server() == 0
     assert "warning: the agent gave no usable reply to 1 of 1" in capsys.readouterr().err
 
 
