@@ -58,7 +58,7 @@ def serve(
     progress = Progress(folder / "progress.json", unit="second") if replica == 0 else None
     if progress is not None:
         progress.update(0, "loading the model")
-    log = folder / "logs" / f"replica-{replica}.log"
+    log = _log_file(folder, replica)
     log.parent.mkdir(parents=True, exist_ok=True)
     server = _start(settings, token, log)
     path = endpoint_file(folder, replica)
@@ -85,6 +85,10 @@ def serve(
     finally:
         path.unlink(missing_ok=True)
         server.stop()
+
+
+def _log_file(folder: Path, replica: int) -> Path:
+    return folder / "logs" / f"replica-{replica}.log"
 
 
 def _listens(url: str) -> bool:
@@ -244,6 +248,14 @@ def _send_output_to(log: Path) -> None:
     sys.stderr = os.fdopen(terminal, "w", buffering=1)
 
 
+def _say_ready(endpoint: Endpoint) -> None:
+    _say(f"the agent answers at {endpoint.url} (Ctrl-C stops it)")
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m geoagent.agent.server", description=__doc__)
     parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
@@ -255,7 +267,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     def program() -> int:
         run = Run.open(options.run)
-        serve(run.config().agent, run.agent, options.replica, stop)
+        settings = run.config().agent
+        log = _log_file(Run(Path(options.run)).agent, options.replica)  # as one would type it
+        _say(f"loading the agent's model {settings.model} (log: {log})")
+        serve(settings, run.agent, options.replica, stop, on_ready=_say_ready)
         return 0
 
     return exit_code(program)

@@ -68,6 +68,7 @@ def trained_pixels(folder: Path) -> int | None:
 
 def from_folder(folder: Path) -> Candidate:
     """A checkpoint by its folder: a complete model, or adapters that name theirs."""
+    path = folder.resolve()
     if (folder / ADAPTER_FILE).is_file():
         base = read_json(folder / ADAPTER_FILE).get("base_model_name_or_path")
         if not isinstance(base, str) or not Path(base, "config.json").is_file():
@@ -75,7 +76,19 @@ def from_folder(folder: Path) -> Candidate:
                 f"{folder / ADAPTER_FILE}: its base model ({base}) is not a folder here; give "
                 "its path there, or name the run instead"
             )
-        return Candidate(folder.name, base, str(folder))
+        return Candidate(path.name, base, str(path))
     if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder}: not a model folder (it has no config.json)")
-    return Candidate(folder.name, str(folder))
+        raise UsageError(f"{folder}: {_why_no_model(folder)}")
+    return Candidate(path.name, str(path))
+
+
+def _why_no_model(folder: Path) -> str:
+    """What is wrong with a folder that holds no model, and which may have been meant."""
+    if not folder.exists():
+        return "does not exist"
+    meant = ""
+    if Run(folder).config_file.is_file():
+        meant = f"; did you mean --run {folder}?"
+    elif checkpoint := latest(folder) or latest(folder / "checkpoints"):
+        meant = f"; did you mean --model {checkpoint}?"
+    return f"not a model folder (it has no config.json){meant}"
