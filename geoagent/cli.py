@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from geoagent.config import REWARD_NAMES, Config, resolve, to_yaml
 from geoagent.errors import OutageError, UsageError, exit_code
@@ -36,6 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `… | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+
+
+def program() -> str:
+    """This program as one would type it here, whether or not its environment is activated."""
+    python = Path(sys.executable)
+    script = python.with_name("geoagent")
+    return _short(script) if script.is_file() else f"{_short(python)} -m geoagent.cli"
+
+
+def _short(path: Path) -> str:
+    with suppress(OSError, ValueError):  # the current directory is gone; the path is not inside it
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 def _command_code(arguments: Sequence[str] | None) -> int:
@@ -77,8 +92,7 @@ def _predictor(options: argparse.Namespace) -> tuple[Predictor, int]:
         if options.stage is not None:
             raise UsageError("--stage: belongs to --run; --model is one model already")
         config = Config()
-        folder = options.model.resolve()
-        candidate, pixels = from_folder(folder), trained_pixels(folder)
+        candidate, pixels = from_folder(options.model), trained_pixels(options.model)
     else:
         run = Run.open(options.run)
         config = run.config()
@@ -95,7 +109,10 @@ def _geocode(options: argparse.Namespace) -> int:
     if (options.text is None) == (options.jsonl is None):
         raise UsageError("geocode: give either TEXT or --jsonl FILE")
     if options.text is not None:
-        print(_line(_place(options.text, geocode(options.text))))
+        place = geocode(options.text)
+        print(_line(_place(options.text, place)), flush=True)
+        if place is None:
+            print(_nothing_found(options.text), file=sys.stderr)
         return 0
     rows = _Rows(options.jsonl)
     for where, row in rows:
@@ -111,6 +128,13 @@ def _place(query: str, place: Any) -> dict[str, Any]:
     """A line of `geocode`; nulls where nothing was found."""
     keys = ("latitude", "longitude", "level", "country_code", "matched")
     return {"query": query, **{key: getattr(place, key, None) for key in keys}}
+
+
+def _nothing_found(text: str) -> str:
+    from geoagent.answer import split_parts
+
+    form = "; addresses are 'Country; Region; Place'" if len(split_parts(text)) < 2 else ""
+    return f"nothing found for {text!r}{form}"
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -169,7 +193,8 @@ def _agent(target: str | None, settings: AgentConfig) -> AgentClient:
         endpoints = read_endpoints(run.agent)
         if not endpoints:
             raise OutageError(
-                f"{target}: no agent is running; start it with: geoagent serve-agent --run {target}"
+                f"{target}: no agent is running; start it with: "
+                f"{program()} serve-agent --run {target}"
             )
     return AgentClient(settings, endpoints=endpoints, on_wait=waiting)
 
@@ -216,48 +241,80 @@ def _build_sample(options: argparse.Namespace) -> int:
 
 
 def _data_check(options: argparse.Namespace) -> int:
-    from collections import Counter
-
     from geoagent.data.record import RECORDS_FILE, read_records
 
+    file = options.folder / RECORDS_FILE
     records, rejected = read_records(options.folder, options.split, strict=options.strict)
     for row in rejected:
-        place = f"{options.folder / RECORDS_FILE}:{row.line}"
-        print(f"{place}: {f'{row.id}: ' if row.id else ''}{row.reason}", file=sys.stderr)
-    kinds = Counter(row.reason.split(":")[0] for row in rejected)
+        print(f"{file}:{row.line}: {f'{row.id}: ' if row.id else ''}{row.reason}", file=sys.stderr)
+    chains = {record.id: record.think for record in records if record.think is not None}
+    not_json = [name for name, think in chains.items() if not _has_stages(think)]
+    if not_json:
+        print(
+            f"warning: {file}: think is not the JSON of docs/reference/sample.md in "
+            f"{_counted(len(not_json), 'row')}, the first with id {not_json[0]}",
+            file=sys.stderr,
+        )
     summary = {
         "records": len(records),
         "splits": dict(sorted(Counter(record.split for record in records).items())),
         "countries": len({record.country for record in records}),
-        "with_chain_of_thought": sum(record.think is not None for record in records),
+        "with_chain_of_thought": len(chains),
+        "chains_not_json": len(not_json),
         "rejected": len(rejected),
-        "rejected_by_reason": dict(kinds.most_common()),
+        "rejected_by_reason": dict(
+            Counter(row.reason.split(":")[0] for row in rejected).most_common()
+        ),
     }
     print(json.dumps(summary, ensure_ascii=False, indent=2))
-    return 0
+    return 2 if rejected else 0
+
+
+def _has_stages(think: str) -> bool:
+    """Whether a chain of thought is JSON with reasoning stages, as rewards and `locate` read it."""
+    from geoagent.answer import parse
+
+    said = parse(f"<think>{think}</think>")
+    return said.valid_json and bool(said.stages)
 
 
 # --- input and output ------------------------------------------------------------------------
+
+_TOLD: Final = 5
+"""Rows of a file that are told of the same reason."""
+_VALUE: Final = re.compile(r"""'[^']*'|"[^"]*"|-?\d\S*""")
 
 
 class _Rows:
     """Rows of a JSON lines file, or of standard input for `-`, with where each stands.
 
     A line that is refused is told on standard error and passed over, and the exit code becomes 2;
-    with `strict` it is a UsageError.
+    after some of the same reason the rest is only counted. With `strict` it is a UsageError.
     """
 
     def __init__(self, name: str, strict: bool = False) -> None:
         self.name = "standard input" if name == "-" else name
         self._file = None if name == "-" else Path(name)
         self._strict = strict
-        self.exit_code = 0
+        self._refused: Counter[str] = Counter()
+
+    @property
+    def exit_code(self) -> int:
+        return 2 if self._refused else 0
 
     def refuse(self, where: str, reason: str) -> None:
         if self._strict:
             raise UsageError(f"{where}: {reason}")
-        print(f"error: {where}: {reason}", file=sys.stderr)
-        self.exit_code = 2
+        # Rows with other values have the same reason; what is in brackets is a detail.
+        kind = _VALUE.sub("…", reason).partition(" (")[0]
+        self._refused[kind] += 1
+        if self._refused[kind] <= _TOLD:
+            print(f"error: {where}: {reason}", file=sys.stderr)
+
+    def _tell_rest(self) -> None:
+        for kind, count in self._refused.items():
+            if count > _TOLD:
+                print(f"… and {_counted(count - _TOLD, 'more row')}: {kind}", file=sys.stderr)
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for number, line in enumerate(self._lines(), start=1):
@@ -273,6 +330,7 @@ class _Rows:
                 yield where, row
             else:
                 self.refuse(where, f"expected a JSON object, found {type(row).__name__}")
+        self._tell_rest()
 
     def _lines(self) -> Iterator[bytes]:
         if self._file is None:
@@ -283,6 +341,10 @@ class _Rows:
                 yield from file
         except OSError as error:
             raise UsageError(f"{self.name}: cannot be read ({error.strerror})") from error
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _line(value: Mapping[str, Any]) -> str:
@@ -310,15 +372,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options, more = _parser().parse_known_args(arguments)
     settings = [word for word in more if "=" in word and not word.startswith("-")]
     if len(settings) < len(more) or (more and not hasattr(options, "overrides")):
-        raise UsageError(f"unknown argument: {more[0]} (see geoagent --help)")
+        raise UsageError(f"unknown argument: {more[0]} (see {program()} --help)")
     if settings:
         options.overrides += settings
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="geoagent", description="Geolocate photographs; look at what is trained.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    parser = _Parser(prog=program(), description="Geolocate photographs; look at what is trained.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_locate(commands)
     _add_geocode(commands)
     _add_score(commands)
@@ -330,7 +392,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(commands: Any, name: str, function: Any, help: str, examples: str) -> Any:
-    """A command whose --help ends in examples."""
+    """A command whose --help ends in examples; `%(prog)s` in them is the command as typed."""
     lines = "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines())
     command = commands.add_parser(
         name,
@@ -343,15 +405,19 @@ def _command(commands: Any, name: str, function: Any, help: str, examples: str) 
     return command
 
 
+def _add_rows(command: Any, name: str, columns: str) -> None:
+    command.add_argument(name, metavar="FILE", help=f"rows with {columns}; - for stdin")
+
+
 def _add_locate(commands: Any) -> None:
     command = _command(
         commands,
         "locate",
         _locate,
         "say where photographs were taken: address, coordinates, reasoning",
-        """geoagent locate photo.jpg --run runs/first
-        geoagent locate *.jpg --run runs/first --stage sft --json > places.jsonl
-        geoagent locate photo.jpg --model checkpoints/checkpoint-800""",
+        """%(prog)s photo.jpg --run runs/first
+        %(prog)s *.jpg --run runs/first --stage sft --json > places.jsonl
+        %(prog)s photo.jpg --model checkpoints/checkpoint-800""",
     )
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     model = command.add_mutually_exclusive_group(required=True)
@@ -369,12 +435,12 @@ def _add_geocode(commands: Any) -> None:
         "geocode",
         _geocode,
         "coordinates of addresses, without a network; one JSON object a line",
-        """geoagent geocode 'China; Hong Kong; Kowloon'
-        geoagent geocode --jsonl queries.jsonl
-        echo '{"query": "Peru; Ancash; Huaraz"}' | geoagent geocode --jsonl -""",
+        """%(prog)s 'China; Hong Kong; Kowloon'
+        %(prog)s --jsonl queries.jsonl
+        echo '{"query": "Peru; Ancash; Huaraz"}' | %(prog)s --jsonl -""",
     )
     command.add_argument("text", nargs="?", metavar="TEXT", help="'Country; Region; Place'")
-    command.add_argument("--jsonl", metavar="FILE", help="rows with a key query; - for stdin")
+    _add_rows(command, "--jsonl", "a key query")
 
 
 def _add_score(commands: Any) -> None:
@@ -383,15 +449,11 @@ def _add_score(commands: Any) -> None:
         "score",
         _score,
         "rewards of completions: the same rows with one more key a reward",
-        """geoagent score rows.jsonl --rewards spatial,semantic
-        geoagent score rows.jsonl --rewards spatial rewards.spatial.tau_km=100
-        geoagent score predictions.jsonl --rewards consistency --agent runs/first""",
+        """%(prog)s rows.jsonl --rewards spatial,semantic
+        %(prog)s rows.jsonl --rewards spatial rewards.spatial.tau_km=100
+        %(prog)s predictions.jsonl --rewards consistency --agent runs/first""",
     )
-    command.add_argument(
-        "file",
-        metavar="FILE",
-        help="rows with completion and the truth (solution, latitude, longitude, …); - for stdin",
-    )
+    _add_rows(command, "file", "completion and the truth (solution, latitude, longitude, …)")
     command.add_argument(
         "overrides",
         nargs="*",
@@ -415,15 +477,11 @@ def _add_metrics(commands: Any) -> None:
         "metrics",
         _metrics,
         "accuracy at 1, 25, 200, 750 and 2500 km, GeoScore and median of predictions, as JSON",
-        """geoagent metrics predictions.jsonl
-        geoagent metrics predictions.jsonl --by model --by country""",
+        """%(prog)s predictions.jsonl
+        %(prog)s predictions.jsonl --by model --by country""",
     )
-    command.add_argument(
-        "file",
-        metavar="FILE",
-        help="rows with latitude, longitude, predicted_latitude, predicted_longitude (null: a "
-        "miss); - for stdin",
-    )
+    columns = "latitude, longitude, predicted_latitude, predicted_longitude (null: a miss)"
+    _add_rows(command, "file", columns)
     command.add_argument(
         "--by", action="append", default=[], metavar="COLUMN", help="also for each of its values"
     )
@@ -435,7 +493,7 @@ def _add_serve_agent(commands: Any) -> None:
         "serve-agent",
         _serve_agent,
         "serve the consistency agent of a run until it is stopped (Ctrl-C)",
-        "geoagent serve-agent --run runs/first",
+        "%(prog)s --run runs/first",
     )
     command.add_argument("--run", required=True, metavar="RUN")
     command.add_argument("--replica", type=int, default=0, metavar="K", help="its number")
@@ -444,25 +502,25 @@ def _add_serve_agent(commands: Any) -> None:
 def _add_config(commands: Any) -> None:
     group = commands.add_parser("config", help="the configuration")
     command = _command(
-        group.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser),
+        group.add_subparsers(required=True, metavar="COMMAND"),
         "show",
         _config_show,
         "print the resolved configuration as YAML",
-        """geoagent config show recipe=demo
-        geoagent config show my.yaml grpo.beta=0.01""",
+        """%(prog)s recipe=demo
+        %(prog)s my.yaml grpo.beta=0.01""",
     )
     command.add_argument("words", nargs="*", metavar="FILE|group=choice|key=value")
 
 
 def _add_data(commands: Any) -> None:
     group = commands.add_parser("data", help="build and check datasets")
-    kinds = group.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    kinds = group.add_subparsers(required=True, metavar="COMMAND")
     build = _command(
         kinds,
         "build-sample",
         _build_sample,
         "draw the bundled sample of street scenes",
-        "geoagent data build-sample data/mine --scenes 8",
+        "%(prog)s data/mine --scenes 8",
     )
     build.add_argument("folder", type=Path, metavar="DST")
     build.add_argument("--scenes", type=int, default=24, metavar="N", help="a country (24)")
@@ -472,8 +530,8 @@ def _add_data(commands: Any) -> None:
         "check",
         _data_check,
         "read a dataset folder and count what is usable and what is refused",
-        """geoagent data check data/mine
-        geoagent data check data/mine --split train --strict""",
+        """%(prog)s data/mine
+        %(prog)s data/mine --split train --strict""",
     )
     check.add_argument("folder", type=Path, metavar="FOLDER")
     check.add_argument("--split", metavar="NAME", help="only this split")

