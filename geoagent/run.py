@@ -46,6 +46,10 @@ class Run:
     def data(self) -> Path:
         return self.path / "data"
 
+    def dataset(self, stage: str) -> Path:
+        """The rows that a training stage reads; absent if there is none that it can use."""
+        return self.data / f"{stage}.jsonl"
+
     @property
     def model(self) -> Path:
         """The base model, where the run built one itself."""

@@ -6,11 +6,11 @@ Exit codes as in geoagent.train: 0 done, 2 usage, 75 a service was away.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 
 from geoagent.errors import exit_code
 from geoagent.files import write_json
+from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
 
 
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m geoagent.evaluate", description=__doc__)
     parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    stay_offline()
     return exit_code(lambda: run_stage(Run.open(options.run)))
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Collection
 
-from geoagent.errors import exit_code
+from geoagent.errors import UsageError, exit_code
 from geoagent.files import write_json
+from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
 
 STAGES = ("prepare", "sft", "grpo")
@@ -21,17 +23,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m geoagent.train", description=__doc__)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
+    parser.add_argument(
+        "--then",
+        nargs="*",
+        default=STAGES,
+        metavar="STAGE",
+        help="what the data must do for: stages after prepare (default: training)",
+    )
     options = parser.parse_args(arguments)
-    return exit_code(lambda: run_stage(options.stage, Run.open(options.run)))
+    stay_offline()
+    return exit_code(lambda: run_stage(options.stage, Run.open(options.run), options.then))
 
 
-def run_stage(stage: str, run: Run) -> int:
+def run_stage(stage: str, run: Run, then: Collection[str] = STAGES) -> int:
     """Run one stage to its end and write its done.json (rank 0 only); returns 0."""
     started = time.time()
     if stage == "prepare":
         from geoagent.train.prepare import prepare
 
-        summary = prepare(run)
+        summary = prepare(run, then)
     else:
         summary = _train(stage, run)
     if int(os.environ.get("RANK", "0")) == 0:
@@ -41,11 +51,12 @@ def run_stage(stage: str, run: Run) -> int:
 
 def _train(stage: str, run: Run) -> dict[str, object]:
     """Hand over to ms-swift, in this process."""
+    if not run.dataset(stage).is_file():
+        raise UsageError(f"{run.dataset(stage)}: prepare found no row that {stage} can use")
     from geoagent.compat import prepare_torch
 
     os.environ["GEOAGENT_RUN"] = str(run.path)
     os.environ["GEOAGENT_STAGE"] = stage
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     prepare_torch()
     from geoagent.rewards.registry import weighted
     from geoagent.train.arguments import grpo_arguments, sft_arguments

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from geoagent.errors import UsageError
-from geoagent.modelfolder import refuse_code
+from geoagent.modelfolder import check_model, local_folder, refuse_code
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
 
@@ -76,9 +76,15 @@ def _weights(settings: SftConfig | GrpoConfig, flags: Flags, model: str) -> str:
 
 def base_model(config: Config, run: Run) -> str:
     """Where training starts: the model the run built, or the checkpoint it names."""
-    model = str(run.model) if config.model.kind == "tiny" else config.model.path
-    refuse_code(model)
-    return model
+    if config.model.kind == "tiny":
+        return str(run.model)
+    model = config.model.path
+    folder = local_folder(model)
+    if folder is None:
+        check_model("model.path", model)  # may be fetched, or is refused
+        return model
+    refuse_code(str(folder))
+    return str(folder)
 
 
 def starting_model(config: Config, run: Run) -> tuple[str, str | None]:
@@ -109,7 +115,7 @@ def _common(config: Config, run: Run, stage: str, settings: SftConfig | GrpoConf
         "torch_dtype": config.model.dtype,
         "bf16": config.model.dtype == "bfloat16",
         "fp16": config.model.dtype == "float16",
-        "dataset": str(run.data / f"{stage}.jsonl"),
+        "dataset": str(run.dataset(stage)),
         "split_dataset_ratio": 0,
         "load_from_cache_file": False,
         "dataset_num_proc": 1,

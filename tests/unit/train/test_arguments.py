@@ -13,6 +13,11 @@ from geoagent.train.arguments import grpo_arguments, sft_arguments
 from geoagent.train.checkpoints import latest
 
 
+@pytest.fixture(autouse=True)
+def names_on_the_hub_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+
+
 def options(arguments: list[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for word in arguments:
