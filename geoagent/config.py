@@ -613,10 +613,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "rewards.consistency.full_characters", "must be above min_characters"
     if config.agent.backend == "external" and not config.agent.url:
         yield "agent.url", "is needed for agent.backend=external"
-    if config.cluster.executor == "local":
-        for stage in ("sft", "grpo"):
-            if getattr(config.cluster, stage).nodes > 1:
-                yield f"cluster.{stage}.nodes", "this machine is one node; choose cluster=slurm"
+    if config.container != ContainerConfig():
+        yield "container", "images are not there yet; jobs run in this environment (leave it out)"
 
 
 def _many(config: Config) -> bool:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from geoagent.config import Config, to_yaml
+from geoagent.data.record import RECORDS_FILE
+from geoagent.data.sample import VERSION
 
 _PACKAGES: Final = (
     "torch",
@@ -55,17 +57,22 @@ def manifest(config: Config, root: Path) -> tuple[dict[str, Any], str]:
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "images": {"train": config.container.train_image, "agent": config.container.agent_image},
-        "data": _data_hash(config),
+        "data": _data(config),
     }
     return document, diff
 
 
-def _data_hash(config: Config) -> dict[str, str]:
-    records = Path(config.data.path or "") / "records.jsonl"
-    if config.data.path is None or not records.is_file():
+def _data(config: Config) -> dict[str, Any]:
+    """Which samples: the file's checksum, or what the drawn sample is drawn from."""
+    data = config.data
+    if data.path is None:
+        return {"drawn_sample": VERSION, "scenes_per_country": data.scenes_per_country}
+    records = Path(data.path) / RECORDS_FILE
+    try:
+        with records.open("rb") as file:
+            return {str(records): hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError:
         return {}
-    with records.open("rb") as file:
-        return {str(records): hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _version(package: str) -> str | None:

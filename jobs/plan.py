@@ -24,7 +24,8 @@ _DISTRIBUTED: Final = ("sft", "grpo")
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One job. `module` is run with python -m; `after` are the stages that must succeed first."""
+    """One job. `module`, a module and its arguments, is run with python -m; `after` are the stages
+    that must succeed first."""
 
     name: str
     module: tuple[str, ...]
@@ -69,7 +70,8 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
         notes.append(f"finished already, left out: {', '.join(skipped)}")
     ordered = [name for name in STAGES if name in names and name not in finished]
     stages = tuple(
-        _stage(config, name, tuple(ordered[:index][-1:])) for index, name in enumerate(ordered)
+        _stage(config, name, tuple(ordered[:index][-1:]), tuple(ordered[index + 1 :]))
+        for index, name in enumerate(ordered)
     )
     needs = any(stage.needs_agent for stage in stages)
     served = needs and config.agent.backend != "external"
@@ -77,10 +79,11 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     return Plan(stages, agent, tuple(notes))
 
 
-def _stage(config: Config, name: str, after: tuple[str, ...]) -> StagePlan:
+def _stage(config: Config, name: str, after: tuple[str, ...], then: tuple[str, ...]) -> StagePlan:
+    told = ("--then", *then) if name == "prepare" else ()
     return StagePlan(
         name,
-        _MODULES[name],
+        (*_MODULES[name], *told),
         getattr(config.cluster, name),
         after,
         needs_agent=_asks_agent(config, name),

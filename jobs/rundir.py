@@ -15,6 +15,7 @@ from typing import Any, Final
 from geoagent.config import Config, to_yaml
 from geoagent.errors import UsageError
 from geoagent.files import write_atomic, write_json
+from geoagent.modelfolder import OFFLINE
 from geoagent.run import Run
 from jobs.manifest import manifest
 from jobs.plan import STAGES
@@ -40,11 +41,19 @@ def finished_stages(path: Path) -> list[str]:
 
 
 def open_run(config: Config, path: Path, resume: bool) -> Run:
-    """The run directory, made new, or with `resume` as it was left. UsageError otherwise."""
+    """The run directory, made new, or with `resume` as it was left. UsageError otherwise.
+
+    A run that has finished no stage begins anew, so that a setting that made the first one fail
+    can be mended.
+    """
     if resume:
         run = _find(path)
-        _check_same(run.config(), config, path)
         _check_space(path, config)
+        if not finished_stages(path):
+            shutil.rmtree(run.code, ignore_errors=True)
+            return _create(config, path)
+        _check_same(run.config(), config, path)
+        _update(run, config)
         return run
     _make(path)
     try:
@@ -59,11 +68,16 @@ def _find(path: Path) -> Run:
     """The run to go on with; UsageError names the one that may have been meant, or the newest."""
     if Run(path).config_file.is_file():
         return Run.open(path)
-    runs = sorted(path.parent.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime)
-    names = [file.parent.name for file in runs]
-    near = difflib.get_close_matches(path.name, names, n=1) or names[-1:]
+    names = newest_first(path.parent)
+    near = difflib.get_close_matches(path.name, names, n=1) or names[:1]
     hint = f"; --resume name={near[0]}?" if near else ""
     raise UsageError(f"{path}: there is no such run to go on with{hint}")
+
+
+def newest_first(folder: Path) -> list[str]:
+    """Names of the runs in a folder."""
+    runs = sorted(folder.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime, reverse=True)
+    return [file.parent.name for file in runs]
 
 
 def _make(path: Path) -> None:
@@ -142,7 +156,7 @@ def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{item.name}", value
 
 
-def update_cluster(run: Run, config: Config) -> None:
+def _update(run: Run, config: Config) -> None:
     """Write what a continued run may change into its configuration."""
     write_atomic(run.config_file, to_yaml(dataclasses.replace(config, name=run.path.name)))
 
@@ -150,12 +164,12 @@ def update_cluster(run: Run, config: Config) -> None:
 def environment(run: Run) -> dict[str, str]:
     """Environment of a stage: this one, with the run's own copy of the code first."""
     return {
+        **OFFLINE,
         **os.environ,
         "PYTHONPATH": str(run.code),
         # `python -m` puts the working directory before PYTHONPATH, and that is the checkout.
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
-        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
         "TOKENIZERS_PARALLELISM": "false",
         # Threads that wait by spinning take the cores from the agent and from other people.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),

@@ -74,12 +74,12 @@ def read_records(
     records: list[Record] = []
     rejected: list[Rejected] = []
     seen: set[str] = set()
-    for number, line in _lines(folder / RECORDS_FILE):
+    for number, line in read_lines(folder / RECORDS_FILE):
         if limit is not None and len(records) >= limit:
             break
         row_id = ""
         try:
-            row = _parse_line(line)
+            row = parse_line(line)
             row_id = str(row.get("id", ""))[:200]
             if split is not None and (row.get("split") or DEFAULT_SPLIT) != split:
                 continue
@@ -96,7 +96,8 @@ def read_records(
     return records, rejected
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a file that are not empty, with their numbers from 1; UsageError without it."""
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
@@ -108,7 +109,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         ) from error
 
 
-def _parse_line(line: str) -> dict[str, Any]:
+def parse_line(line: str) -> dict[str, Any]:
+    """The JSON object of a line; ValueError if it is none."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -9,7 +9,6 @@ from typing import Any
 from geoagent.answer import is_address, parse, split_parts
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import Record
-from geoagent.errors import UsageError
 from geoagent.files import write_jsonl
 
 STAGES = ("sft", "grpo")
@@ -59,9 +58,10 @@ def truth(record: Record) -> dict[str, Any]:
 
 
 def write_swift_jsonl(records: Iterable[Record], folder: Path, stage: str, path: Path) -> int:
-    """Write the rows of a stage atomically; returns how many. None at all is a UsageError."""
-    count = write_jsonl(path, to_swift_rows(records, folder, stage))
-    if count == 0:
-        reason = "with a chain of thought ('think')" if stage == "sft" else "at all"
-        raise UsageError(f"{folder}: no record {reason}; stage {stage} has nothing to learn from")
-    return count
+    """Write the rows of a stage atomically, or no file if there are none; returns how many."""
+    rows = list(to_swift_rows(records, folder, stage))
+    if rows:
+        write_jsonl(path, rows)
+    else:
+        path.unlink(missing_ok=True)
+    return len(rows)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from geoagent.data.needs import Contents, check_needs
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
@@ -17,15 +19,17 @@ from geoagent.progress import Progress
 from geoagent.run import Run
 
 if TYPE_CHECKING:
-    from geoagent.config import Config
+    from geoagent.config import Config, DataConfig
 
 STAGE: Final = "prepare"
+REJECTED_FILE: Final = "rejected.jsonl"
 
 
-def prepare(run: Run) -> dict[str, Any]:
+def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     """Write data/sft.jsonl, data/grpo.jsonl and data/rejected.jsonl, and the tiny model if asked.
 
-    Returns counts for done.json. Raises UsageError if nothing usable is left.
+    Returns counts for done.json. Raises UsageError if one of the stages that come `then` has
+    nothing usable to work on.
     """
     config = run.config()
     progress = Progress(run.progress_file(STAGE), total=3)
@@ -37,28 +41,42 @@ def prepare(run: Run) -> dict[str, Any]:
     records, rejected = read_records(folder, data.train_split, data.limit, data.strict)
     heldout, bad = read_records(folder, data.eval_split, data.limit, data.strict)
     rejected += bad
-    write_jsonl(run.data / "rejected.jsonl", [asdict(row) for row in rejected])
-    if not records:
-        raise UsageError(
-            f"{folder}: no usable record in split '{data.train_split}'{_why(rejected)}"
-        )
-    count = write_swift_jsonl(records, folder, "grpo", run.data / "grpo.jsonl")
+    write_jsonl(run.data / REJECTED_FILE, [asdict(row) for row in rejected])
     chains = [record for record in records if record.think is not None]
-    if chains:
-        write_swift_jsonl(chains, folder, "sft", run.data / "sft.jsonl")
-    progress.update(1, f"{count} samples{_why(rejected)}")
+    check_needs(data, folder, then, _contents(data, records, chains, heldout), _why(rejected))
+    for stage in ("sft", "grpo"):
+        write_swift_jsonl(records, folder, stage, run.dataset(stage))
+    summary = _summary(run, records, heldout, rejected)
+    progress.update(1, "making the model" if config.model.kind == "tiny" else "")
     if config.model.kind == "tiny":
         from geoagent.train.tiny import build_tiny
 
         build_tiny(run.model, config.model.tiny, _texts(chains), config.seed)
-    progress.update(3, f"{count} samples{_why(rejected)}")
+    progress.update(3, "done")
     return {
-        "train": count,
+        "summary": summary,
+        "train": len(records),
         "with_chain_of_thought": len(chains),
         "heldout": len(heldout),
         "rejected": len(rejected),
         "rejected_by_reason": dict(Counter(_kind(row) for row in rejected)),
     }
+
+
+def _contents(
+    data: DataConfig, records: list[Record], chains: list[Record], heldout: list[Record]
+) -> Contents:
+    contents = Contents()
+    contents.add(data.train_split, True, len(chains))
+    contents.add(data.train_split, False, len(records) - len(chains))
+    contents.add(data.eval_split, False, len(heldout))
+    return contents
+
+
+def _summary(run: Run, records: list[Record], heldout: list[Record], bad: list[Rejected]) -> str:
+    """One line for whoever watches."""
+    listed = f" (all: {run.data.name}/{REJECTED_FILE})" if bad else ""
+    return f"{len(records)} samples to train on, {len(heldout)} held out{_why(bad)}{listed}"
 
 
 def dataset_folder(config: Config) -> Path:

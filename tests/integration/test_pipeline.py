@@ -182,14 +182,16 @@ def dataset(folder: Path, latitude: float = 1.0, image: bytes | None = None) -> 
     return folder
 
 
-def prepared(tmp_path: Path, *more: str) -> tuple[int, Path]:
+def prepared(
+    tmp_path: Path, *more: str, then: tuple[str, ...] = ("sft", "grpo")
+) -> tuple[int, Path]:
     run = tmp_path / "run"
     run.mkdir()
     folder = dataset(tmp_path / "data")
     words = [*SMALL, "data.name=mine", f"data.path={folder}", *more]
     config: Config = resolve(words)
     (run / "config.yaml").write_text(to_yaml(config))
-    return train(["prepare", "--run", str(run)]), run
+    return train(["prepare", "--then", *then, "--run", str(run)]), run
 
 
 def test_bad_rows_are_left_out_and_listed(tmp_path: Path) -> None:
@@ -200,8 +202,10 @@ def test_bad_rows_are_left_out_and_listed(tmp_path: Path) -> None:
     assert reasons["none"] == "image: missing"
     assert "cannot be decoded" in reasons["corrupt"]
     assert "latitude: 123 is out of range" in reasons["far"]
-    progress = json.loads((run / "prepare" / "progress.json").read_text())
-    assert "3 rows refused" in progress["message"]
+    summary = json.loads((run / "prepare" / "done.json").read_text())["summary"]
+    assert summary.startswith(
+        "1 samples to train on, 0 held out; 3 rows refused, the first in line"
+    )
 
 
 def test_strict_stops_at_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,6 +218,25 @@ def test_nothing_usable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     code, _ = prepared(tmp_path, "data.train_split=other")
     assert code == 2
     assert "no usable record in split 'other'" in capsys.readouterr().err
+
+
+def test_nothing_to_evaluate_on_is_said_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, run = prepared(tmp_path, then=("sft", "eval"))
+    assert code == 2
+    assert "no usable record in split 'heldout' (data.eval_split)" in capsys.readouterr().err
+    assert not (run / "prepare" / "done.json").exists()
+
+
+def test_sft_without_chains_of_thought_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, run = prepared(tmp_path, "grpo.start_from=base", then=("grpo",))
+    assert code == 0
+    (run / "data" / "sft.jsonl").unlink()  # as of rows without a chain
+    assert train(["sft", "--run", str(run)]) == 2
+    assert "prepare found no row that sft can use" in capsys.readouterr().err
 
 
 def test_data_without_a_path_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,9 +101,10 @@ def test_all_weights_zero() -> None:
         resolve(zeros)
 
 
-def test_many_nodes_need_slurm() -> None:
-    with pytest.raises(UsageError, match=r"cluster.sft.nodes: this machine is one node"):
-        resolve(["cluster=local", "cluster.sft.nodes=2"])
+@pytest.mark.parametrize("setting", ["runtime=apptainer", "train_image=a.sif"])
+def test_images_are_not_silently_left_out(setting: str) -> None:
+    with pytest.raises(UsageError, match=r"container: images are not there yet"):
+        resolve([f"container.{setting}"])
 
 
 FILES = {

@@ -160,9 +160,11 @@ def test_grpo_rows_carry_the_truth_and_not_the_answer(tmp_path: Path) -> None:
     assert (row["latitude"], row["longitude"], row["city"]) == (48.85, 2.35, "Paris")
 
 
-def test_nothing_to_learn_from(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no record with a chain of thought"):
-        write_swift_jsonl([record(think=None)], tmp_path, "sft", tmp_path / "sft.jsonl")
+def test_no_rows_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "sft.jsonl"
+    path.write_text("of an earlier try")
+    assert write_swift_jsonl([record(think=None)], tmp_path, "sft", path) == 0
+    assert not path.exists()
 
 
 def test_a_row_without_a_split_is_for_training_only(folder: Path) -> None:

@@ -20,6 +20,8 @@ def test_the_whole_chain() -> None:
     assert [stage.needs_agent for stage in plan.stages] == [False, False, True, True]
     assert plan.agent is not None
     assert plan.agent.module == ("geoagent.agent.server",)
+    told = ("geoagent.train", "prepare", "--then", "sft", "grpo", "eval")
+    assert plan.stages[0].module == told
 
 
 def test_order_is_ours_not_the_callers() -> None:

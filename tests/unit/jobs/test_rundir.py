@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import namedtuple
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from geoagent.config import Config, resolve
+from geoagent.data.sample import VERSION
 from geoagent.errors import UsageError
+from geoagent.files import write_json
+from geoagent.run import Run
 from jobs import rundir
 from jobs.rundir import finished_stages, open_run, run_path
 
@@ -60,12 +64,42 @@ def test_resume_of_nothing_names_what_there_is(tmp_path: Path) -> None:
 def test_resume_keeps_to_the_configuration(tmp_path: Path) -> None:
     config = demo(tmp_path)
     path = run_path(config, ["sft"])
-    open_run(config, path, resume=False)
+    run = open_run(config, path, resume=False)
+    write_json(run.done_file("prepare"), {})
     other = demo(tmp_path, "sft.learning_rate=0.5", "grpo.beta=0.5")
     with pytest.raises(UsageError, match=r"sft.learning_rate is 0.00\d+ .* 0.5 now \(and 1 more\)"):
         open_run(other, path, resume=True)
     moved = demo(tmp_path, "cluster.partition=gpu", "eval.batch_size=2")
-    assert open_run(moved, path, resume=True).path == path
+    assert open_run(moved, path, resume=True).config() == moved
+
+
+def test_a_run_that_has_finished_nothing_begins_anew(tmp_path: Path) -> None:
+    config = demo(tmp_path, "data.path=/data/gesoeek")
+    path = run_path(config, ["sft"])
+    before = open_run(config, path, resume=False)
+    (before.code / "old.py").write_text("")
+    mended = demo(tmp_path, "data.path=/data/geoseek")
+    run = open_run(mended, path, resume=True)
+    assert run.config() == mended
+    assert not (run.code / "old.py").exists()
+    assert (run.code / "geoagent" / "run.py").is_file()
+    written = hashlib.sha256(run.config_file.read_bytes()).hexdigest()
+    assert json.loads(run.manifest_file.read_text())["config_sha256"] == written
+
+
+def test_the_manifest_names_the_samples(tmp_path: Path) -> None:
+    drawn = json.loads(_new(tmp_path, "name=a").manifest_file.read_text())["data"]
+    assert drawn == {"drawn_sample": VERSION, "scenes_per_country": 24}
+    (tmp_path / "records.jsonl").write_text("{}\n")
+    own = json.loads(_new(tmp_path, "name=b", f"data.path={tmp_path}").manifest_file.read_text())
+    assert own["data"] == {
+        f"{tmp_path}/records.jsonl": hashlib.sha256(b"{}\n").hexdigest(),
+    }
+
+
+def _new(tmp_path: Path, *more: str) -> Run:
+    config = demo(tmp_path, *more)
+    return open_run(config, run_path(config, ["sft"]), resume=False)
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", " ", "-x", "x" * 200, "a b"])

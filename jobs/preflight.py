@@ -1,0 +1,100 @@
+"""What would make a job fail later and can be known at submission, before anything is written."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from geoagent.config import Config
+from geoagent.data.needs import check_needs, glance
+from geoagent.errors import UsageError
+from geoagent.modelfolder import check_model
+from jobs.plan import Plan
+
+Check = Callable[[Config, Plan], None]
+
+
+def problems(config: Config, plan: Plan) -> Iterator[str]:
+    """One line for each thing that has to be mended first; quick, and without torch."""
+    checks: tuple[Check, ...] = (_scheduler, _nodes, _data, _model, _semantic, _agent, _packages)
+    for check in checks:
+        try:
+            check(config, plan)
+        except UsageError as error:
+            yield str(error)
+
+
+def uses_slurm(config: Config) -> bool:
+    """Whether jobs go to Slurm, which `auto` makes of the presence of sbatch."""
+    executor = config.cluster.executor
+    return executor == "slurm" or (executor == "auto" and shutil.which("sbatch") is not None)
+
+
+def _scheduler(config: Config, plan: Plan) -> None:
+    if config.cluster.executor == "slurm" and shutil.which("sbatch") is None:
+        raise UsageError(
+            "cluster.executor=slurm: there is no sbatch here; submit on a login node of the "
+            "cluster, or choose cluster=local"
+        )
+
+
+def _nodes(config: Config, plan: Plan) -> None:
+    if uses_slurm(config):
+        return
+    for stage in plan.stages:
+        if stage.resources.nodes > 1:
+            raise UsageError(
+                f"cluster.{stage.name}.nodes: {stage.resources.nodes} nodes need Slurm, and jobs "
+                "would run on this machine; set it to 1, or submit with cluster=slurm on a login "
+                "node"
+            )
+
+
+def _data(config: Config, plan: Plan) -> None:
+    data = config.data
+    if data.path is not None:
+        names = [stage.name for stage in plan.stages]
+        check_needs(data, Path(data.path), names, glance(Path(data.path)))
+    elif data.name != "sample":
+        raise UsageError(f"data.path: is needed for data.name={data.name}")
+
+
+def _model(config: Config, plan: Plan) -> None:
+    if config.model.kind == "pretrained" and plan.stages:
+        check_model("model.path", config.model.path)
+
+
+def _semantic(config: Config, plan: Plan) -> None:
+    names = [stage.name for stage in plan.stages]
+    scores = "grpo" in names or ("eval" in names and config.eval.rewards)
+    model = config.rewards.semantic.model
+    if scores and config.rewards.weights.get("semantic") and not model.startswith("package:"):
+        check_model("rewards.semantic.model", model)
+
+
+def _agent(config: Config, plan: Plan) -> None:
+    settings = config.agent
+    if plan.agent is None:
+        return
+    if settings.backend == "llama_cpp":
+        from geoagent.agent.server import model_file
+
+        model_file(settings.model)
+    else:
+        check_model("agent.model", settings.model)
+
+
+def _packages(config: Config, plan: Plan) -> None:
+    names = [stage.name for stage in plan.stages]
+    if "grpo" in names and config.grpo.vllm and importlib.util.find_spec("vllm") is None:
+        raise UsageError(
+            "grpo.vllm: the package vllm is not installed in this environment; install it, or set "
+            "grpo.vllm=false (slower)"
+        )
+    if plan.agent is not None and config.agent.backend == "vllm" and shutil.which("vllm") is None:
+        raise UsageError(
+            "agent.backend=vllm: the command vllm is not installed here; install it, or choose "
+            "agent=embedded, or a server of yours (agent.backend=external agent.url=…)"
+        )
