@@ -7,6 +7,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from geoagent.errors import UsageError
 from geoagent.evaluate.metrics import metrics, uniform_guess
 from geoagent.evaluate.models import Candidate, candidates
 from geoagent.evaluate.rows import prediction
-from geoagent.evaluate.scoring import Scorer
+from geoagent.evaluate.scoring import Scorer, gain
 from geoagent.evaluate.table import table
 from geoagent.files import append_jsonl, read_json, write_atomic, write_json, write_jsonl
 from geoagent.progress import Progress
@@ -148,24 +149,23 @@ class Evaluation:
     def report(self, scorer: Scorer, steps: _Steps) -> dict[str, Any]:
         """Score all rows, and write predictions, metrics.json, table.txt and TensorBoard."""
         result: dict[str, Any] = {"models": {}, "last": self.models[-1].name}
-        evaluated: Rows = []
-        sampled: Rows = []
+        greedy: dict[str, Rows] = {}
+        drawn: dict[str, Rows] = {}
         for candidate in self.models:
             name = candidate.name
             steps.add(0, f"{self.benchmark.name}: scoring, {name}")
-            rows = self._rows(name, 0)
-            figures = {**metrics(rows), **scorer.score(rows, steps.add)}
-            draws = [row for n in range(self.benchmark.draws) for row in self._rows(name, n + 1)]
-            if draws:
-                drawn = scorer.score(draws, steps.add)
-                figures |= {f"sampled_{key}": drawn[key] for key in ("mean_reward", "rewards")}
+            greedy[name], drawn[name] = self._rows(name, 0), self._draws(name)
+            figures = {**metrics(greedy[name]), **scorer.score(greedy[name], steps.add)}
+            if drawn[name]:
+                sampled = scorer.score(drawn[name], steps.add)
+                figures |= {f"sampled_{key}": sampled[key] for key in ("mean_reward", "rewards")}
             result["models"][name] = figures
-            evaluated += rows
-            sampled += draws
+        if scorer.rewards:
+            result["gains"] = _gains(greedy, drawn)
         result |= {"uniform": self._uniform(), "rejected": len(self.rejected), **scorer.stats()}
-        write_jsonl(self._file(0), evaluated)
-        if sampled:
-            write_jsonl(self._file(1), sampled)
+        write_jsonl(self._file(0), [row for rows in greedy.values() for row in rows])
+        if self.benchmark.draws:
+            write_jsonl(self._file(1), [row for rows in drawn.values() for row in rows])
         write_json(self.output / "metrics.json", result)
         write_atomic(self.output / "table.txt", table(result, self.benchmark.name))
         self._tensorboard(result)
@@ -175,6 +175,9 @@ class Evaluation:
         texts = ((record, self._texts[model, draw, record.id]) for record in self.records)
         rows = [prediction(model, record, text) for record, text in texts]
         return [{**row, "draw": draw} for row in rows] if draw else rows
+
+    def _draws(self, model: str) -> Rows:
+        return [row for n in range(self.benchmark.draws) for row in self._rows(model, n + 1)]
 
     def _file(self, draw: int) -> Path:
         return self.output / ("sampled.jsonl" if draw else "predictions.jsonl")
@@ -245,6 +248,18 @@ class Evaluation:
                 for key, value in {**figures, **rewards}.items():
                     if isinstance(value, int | float):
                         writer.add_scalar(f"eval/{key}", value, step)
+
+
+def _gains(greedy: dict[str, Rows], drawn: dict[str, Rows]) -> dict[str, Any]:
+    """What each model's total reward is above that of the model before it."""
+    return {
+        after: {
+            "over": before,
+            "reward": gain(greedy[before], greedy[after]),
+            "sampled_reward": gain(drawn[before], drawn[after]) if drawn[after] else None,
+        }
+        for before, after in pairwise(greedy)
+    }
 
 
 def _stored(key: tuple[str, int, str], text: str) -> dict[str, Any]:

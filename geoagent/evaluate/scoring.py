@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,7 @@ class Scorer:
         self.chunk = max(8, config.agent.slots * config.agent.replicas)
 
     def score(self, rows: Sequence[dict[str, Any]], tell: Callable[[int], None]) -> dict[str, Any]:
-        """Add `rewards` to the rows; returns their means and the mean of the weighted sum.
+        """Add `rewards` and their weighted sum `reward` to the rows; returns the means.
 
         Empty if the configuration wants no rewards. `tell` gets the number of rows of each chunk
         that is done. OutageError if a reward's service is away.
@@ -41,12 +43,13 @@ class Scorer:
             for name, reward in self.rewards.items():
                 scores[name] += reward.score(completions, **columns)
             tell(len(chunk))
+        totals = total(scores, self.config.weights)
         for index, row in enumerate(rows):
             row["rewards"] = {name: column[index].value for name, column in scores.items()}
-        return self._means(scores)
+            row["reward"] = totals[index]
+        return self._means(scores, totals)
 
-    def _means(self, scores: dict[str, list[Score]]) -> dict[str, Any]:
-        totals = total(scores, self.config.weights)
+    def _means(self, scores: dict[str, list[Score]], totals: list[float]) -> dict[str, Any]:
         means = {
             name: sum(score.value for score in column) / len(column)
             for name, column in scores.items()
@@ -66,3 +69,24 @@ class Scorer:
     def stats(self) -> dict[str, Any]:
         """What the agent was asked so far, under the key `agent`; empty without one."""
         return {} if self.agent is None else {"agent": asdict(self.agent.stats)}
+
+
+def gain(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean difference of `reward` between two models' scored rows, and its standard error.
+
+    Differences are taken image by image (`id`; draws of one image are averaged first). The error
+    is that of the choice of images; null for fewer than two.
+    """
+    earlier, later = _by_image(before), _by_image(after)
+    differences = [later[image] - earlier[image] for image in earlier]
+    error = None
+    if len(differences) > 1:
+        error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return {"mean": statistics.fmean(differences), "standard_error": error}
+
+
+def _by_image(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    images: dict[str, list[float]] = {}
+    for row in rows:
+        images.setdefault(row["id"], []).append(row["reward"])
+    return {image: statistics.fmean(values) for image, values in images.items()}

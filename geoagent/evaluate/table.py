@@ -14,7 +14,8 @@ NAMES: Final = {"base": "base", "sft": "SFT", "grpo": "GRPO"}
 
 
 def table(result: dict[str, Any], title: str, width: int = 100) -> str:
-    """The figures of metrics.json: a row for chance and one a model; then their rewards."""
+    """The figures of metrics.json: a row for chance and one a model; then their rewards, the
+    agent's share, and what GRPO gained."""
     from rich.console import Console
 
     output = io.StringIO()
@@ -22,7 +23,8 @@ def table(result: dict[str, Any], title: str, width: int = 100) -> str:
     console.print(_accuracies(result, title))
     if any("rewards" in figures for figures in result["models"].values()):
         console.print(_rewards(result))
-    console.print(_agent(result), highlight=False)
+    for line in (*_agent(result), *_paid_for(result)):
+        console.print(line, highlight=False, soft_wrap=True)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip() + "\n"
 
 
@@ -57,19 +59,37 @@ def _rewards(result: dict[str, Any]) -> Table:
     return shown
 
 
-def _agent(result: dict[str, Any]) -> str:
+def _agent(result: dict[str, Any]) -> list[str]:
     """How many conclusions the agent was asked about, came to as well, and could not judge."""
     shares = {
         NAMES.get(name, name): figures["agent"]
         for name, figures in result["models"].items()
         if figures.get("agent", {}).get("asked")
     }
-    lines = [
+    return [
         f"{name}: the agent came to {n['agreed']} of {n['asked']} conclusions as well; "
         f"{n['failed']} unusable replies"
         for name, n in shares.items()
     ]
-    return "\n".join(lines)
+
+
+def _paid_for(result: dict[str, Any]) -> list[str]:
+    """GRPO maximises the total reward and nothing else: that is what it is to be judged by."""
+    gains = result.get("gains", {}).get("grpo")
+    if not gains:
+        return []
+    parts = [f"{_gain(gains['reward'])} (greedy)"]
+    if gains["sampled_reward"]:
+        parts.append(f"{_gain(gains['sampled_reward'])} (sampled)")
+    return [
+        f"GRPO is paid for the total reward: {', '.join(parts)} over {NAMES[gains['over']]}, ± its "
+        "standard error; distances may go either way"
+    ]
+
+
+def _gain(gain: dict[str, float | None]) -> str:
+    error = f" ± {_show(gain['standard_error'], 1, 2)}" if gain["standard_error"] else ""
+    return f"{gain['mean']:+.2f}{error}"
 
 
 def _table(title: str) -> Table:
