@@ -15,12 +15,14 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from geoagent.config import REWARD_NAMES, Config, resolve, to_yaml
 from geoagent.errors import OutageError, UsageError, exit_code
+from geoagent.files import short
+from geoagent.modelfolder import stay_offline
 
 if TYPE_CHECKING:
     from geoagent.agent.client import AgentClient
@@ -44,13 +46,7 @@ def program() -> str:
     """This program as one would type it here, whether or not its environment is activated."""
     python = Path(sys.executable)
     script = python.with_name("geoagent")
-    return _short(script) if script.is_file() else f"{_short(python)} -m geoagent.cli"
-
-
-def _short(path: Path) -> str:
-    with suppress(OSError, ValueError):  # the current directory is gone; the path is not inside it
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
+    return short(script) if script.is_file() else f"{short(python)} -m geoagent.cli"
 
 
 def _command_code(arguments: Sequence[str] | None) -> int:
@@ -87,7 +83,7 @@ def _predictor(options: argparse.Namespace) -> tuple[Predictor, int]:
     from geoagent.evaluate.predict import Predictor
     from geoagent.run import Run
 
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    stay_offline()
     if options.model is not None:
         if options.stage is not None:
             raise UsageError("--stage: belongs to --run; --model is one model already")

@@ -1,4 +1,4 @@
-"""Files that another process reads: whole or not there at all."""
+"""Files that another process reads: whole or not there at all. And how a path is shown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,10 @@ def _row(line: str, path: Path, number: int) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UsageError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
     return row
+
+
+def short(path: Path) -> str:
+    """A path as one would type it in the current directory."""
+    with suppress(OSError, ValueError):  # the current directory is gone; the path is not inside it
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

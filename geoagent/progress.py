@@ -11,13 +11,16 @@ from geoagent.files import write_json
 class Progress:
     """Writes `progress.json` of one stage, at most once a second and at the last step.
 
-    The file holds `step`, `total` (null if unknown), `unit`, `message`, `metrics` (name → number)
-    and `updated` (Unix time).
+    The file holds `step`, `first` (where this attempt began), `total` (null if unknown), `unit`,
+    `message`, `metrics` (name → number) and `updated` (Unix time).
     """
 
-    def __init__(self, path: Path, total: int | None = None, unit: str = "step") -> None:
+    def __init__(
+        self, path: Path, total: int | None = None, unit: str = "step", first: int = 0
+    ) -> None:
         self.path = path
         self.total = total
+        self.first = first
         self.unit = unit
         self._written = 0.0
         self._metrics: dict[str, float] = {}
@@ -33,6 +36,7 @@ class Progress:
             self.path,
             {
                 "step": step,
+                "first": self.first,
                 "total": self.total,
                 "unit": self.unit,
                 "message": message,

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geoagent.config import Config, resolve
 from geoagent.errors import UsageError, exit_code
+from geoagent.files import short
 from geoagent.run import Run
 from jobs.plan import STAGES, Plan, make_plan
+
+if TYPE_CHECKING:
+    from jobs.state import Jobs
 
 _EXAMPLES = """examples:
   python -m jobs submit sft grpo eval recipe=demo name=first
   python -m jobs submit grpo model=qwen2_5_vl_7b cluster=slurm data.path=/data/geoseek
   python -m jobs submit eval name=first recipe=demo --resume
   python -m jobs submit sft grpo --dry-run grpo.beta=0.01
-  python -m jobs status runs/first
+  python -m jobs status first
   python -m jobs logs runs/first grpo --follow
   python -m jobs cancel runs/first
 """
@@ -54,9 +58,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jobs",
+        prog=command(),
         description="Train and evaluate geolocation models as jobs, on Slurm or on this machine.",
-        epilog=_EXAMPLES,
+        epilog=_EXAMPLES.replace("python -m jobs", command()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -71,21 +75,22 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--resume", action="store_true", help="continue the run of that name")
     submit.set_defaults(function=_submit)
     status = commands.add_parser("status", help="state, step, time and figures of a run's jobs")
-    status.add_argument("run", metavar="RUN", help="run directory")
+    status.add_argument("run", metavar="RUN", nargs="?", help="run; default: the newest in runs/")
     status.set_defaults(function=_status)
     logs = commands.add_parser("logs", help="print a stage's logs")
-    logs.add_argument("run", metavar="RUN", help="run directory")
+    logs.add_argument("run", metavar="RUN", help="run directory, or its name in runs/")
     logs.add_argument("stage", nargs="?", help="the stage; default: the last that has logs")
     logs.add_argument("--follow", "-f", action="store_true", help="go on as the log grows")
     logs.set_defaults(function=_logs)
     cancel = commands.add_parser("cancel", help="stop all jobs of a run")
-    cancel.add_argument("run", metavar="RUN", help="run directory")
+    cancel.add_argument("run", metavar="RUN", help="run directory, or its name in runs/")
     cancel.set_defaults(function=_cancel)
     return parser
 
 
 def _submit(options: argparse.Namespace) -> int:
-    from jobs.rundir import finished_stages, open_run, run_path, update_cluster
+    from jobs.preflight import problems, uses_slurm
+    from jobs.rundir import finished_stages, open_run, run_path
 
     stages = [word for word in options.words if "=" not in word and not word.endswith(".yaml")]
     config = resolve([word for word in options.words if word not in stages])
@@ -95,25 +100,24 @@ def _submit(options: argparse.Namespace) -> int:
         raise UsageError("--resume: which run? name it with name=…")
     path = run_path(config, stages)
     plan = make_plan(config, stages, finished_stages(path) if options.resume else ())
-    slurm = _uses_slurm(config)
     if options.dry_run:
-        _show_plan(config, plan, path, slurm)
-        return 0
+        from jobs.planview import show_plan
+
+        show_plan(config, plan, path)
+    found = list(problems(config, plan))
+    for problem in found:
+        print(f"error: {problem}", file=sys.stderr)
+    if found or options.dry_run:
+        return 2 if found else 0
     for note in plan.notes:
         print(note)
-    if not slurm:
-        from jobs.local import check_single_node
-
-        check_single_node(plan)
     if options.resume:
         _check_ended(Run(path))
     run = open_run(config, path, options.resume)
-    if options.resume:
-        update_cluster(run, config)
     if not plan.stages:
         print(f"nothing to do: {run.path} has finished {', '.join(stages)}")
         return 0
-    return _submit_slurm(config, run, plan) if slurm else _run_here(config, run, plan)
+    return _submit_slurm(config, run, plan) if uses_slurm(config) else _run_here(config, run, plan)
 
 
 def _check_ended(run: Run) -> None:
@@ -122,48 +126,11 @@ def _check_ended(run: Run) -> None:
 
     running = still_running(run)
     if running:
-        shown = _short(run.path)
+        shown = short(run.path)
         raise UsageError(
-            f"{shown}: {', '.join(running)} has not ended; look at it with `python -m jobs status "
-            f"{shown}`, stop it with `python -m jobs cancel {shown}`"
+            f"{shown}: {', '.join(running)} has not ended; look at it with `{command()} status "
+            f"{shown}`, stop it with `{command()} cancel {shown}`"
         )
-
-
-def _uses_slurm(config: Config) -> bool:
-    executor = config.cluster.executor
-    if executor == "slurm" and shutil.which("sbatch") is None:
-        raise UsageError(
-            "cluster.executor=slurm: there is no sbatch here; run this on a login node of the "
-            "cluster, or choose cluster=local"
-        )
-    return executor == "slurm" or (executor == "auto" and shutil.which("sbatch") is not None)
-
-
-def _show_plan(config: Config, plan: Plan, path: Path, slurm: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"run directory {path}, {'Slurm' if slurm else 'this machine'}")
-    for name in ("stage", "after", "command", "nodes", "processes", "minutes", "agent"):
-        table.add_column(name, overflow="fold")
-    jobs = [*plan.stages, *([plan.agent] if plan.agent else [])]
-    for job in jobs:
-        table.add_row(
-            job.name,
-            ", ".join(job.after) or "–",
-            f"python -m {' '.join(job.module)} --run …",
-            str(job.resources.nodes),
-            str(job.processes),
-            str(job.resources.time_minutes),
-            "asks it" if job.needs_agent else "",
-        )
-    console = Console()
-    console.print(table)
-    weights = ", ".join(f"{name} {weight:g}" for name, weight in config.rewards.weights.items())
-    console.print(f"rewards: {weights}", highlight=False)
-    for note in plan.notes:
-        console.print(note, highlight=False)
-    console.print("dry run: nothing was written or submitted", highlight=False)
 
 
 def _submit_slurm(config: Config, run: Run, plan: Plan) -> int:
@@ -172,18 +139,17 @@ def _submit_slurm(config: Config, run: Run, plan: Plan) -> int:
     jobs = slurm.submit(config, run, plan)
     for job in jobs.jobs:
         print(f"{job.stage}: job {job.id}")
-    print(f"look at it with: python -m jobs status {_short(run.path)}")
+    print(f"look at it with: {command()} status {short(run.path)}")
     return 0
 
 
 def _run_here(config: Config, run: Run, plan: Plan) -> int:
     from jobs.display import Display
-    from jobs.local import ChainFailed, LocalChain, summary
+    from jobs.local import ChainFailed, LocalChain
 
-    shown = _short(run.path)
     started = time.monotonic()
     with Display(run) as display:
-        display.say(f"run directory: {shown}")
+        display.say(f"run directory: {short(run.path)}")
         again = f"continue with: the same command and --resume name={run.path.name}"
         chain = LocalChain(run, plan, display, config.agent.start_timeout_s)
         try:
@@ -195,48 +161,56 @@ def _run_here(config: Config, run: Run, plan: Plan) -> int:
         except KeyboardInterrupt:
             print(again)
             raise
-    table = run.evaluation(config.eval.benchmark) / "table.txt"
-    if table.is_file() and any(stage.name == "eval" for stage in plan.stages):
-        print(table.read_text(encoding="utf-8"))
-    rows = summary(chain.jobs)
-    print("  ".join(f"{stage} {took} ({memory})" for stage, took, memory in rows))
-    print(f"in all {time.monotonic() - started:.0f} s; curves: make tensorboard RUN={shown}")
+    _report(config, run, chain.jobs, time.monotonic() - started)
     return 0
+
+
+def _report(config: Config, run: Run, jobs: Jobs, seconds: float) -> None:
+    """What a finished chain has to say: the table, what each stage took, where to look."""
+    from jobs.local import summary
+
+    shown = short(run.path)
+    if any(job.stage == "eval" for job in jobs.jobs):
+        chosen = run.evaluation(config.eval.benchmark) / "table.txt"
+        print(chosen.read_text(encoding="utf-8"))
+        for table in sorted((run.path / "eval").glob("*/table.txt")):
+            if table != chosen:
+                print(f"also evaluated: {table.parent.name} ({short(table)})")
+    print("  ".join(f"{stage} {took} ({memory})" for stage, took, memory in summary(jobs)))
+    print(f"in all {seconds:.0f} s; curves: make tensorboard RUN={shown}")
 
 
 def _status(options: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.table import Table
+    from jobs.status import show_status
 
-    from jobs.display import clock, read_progress
-    from jobs.state import Jobs
-    from jobs.watch import agent_health, refresh
-
-    run = Run.open(options.run)
-    jobs = refresh(Jobs.load(run))
-    table = Table(title=str(options.run))
-    for name in ("stage", "job", "state", "step", "time", "figures", "note"):
-        table.add_column(name, overflow="fold")
-    for job in jobs.jobs:
-        progress = read_progress(run, job.stage)
-        total = progress.get("total")
-        metrics = progress.get("metrics") or {}
-        figures = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items())
-        note = (
-            agent_health(run) if job.stage == "agent" else job.cause or progress.get("message", "")
-        )
-        steps = f"{progress['step']}/{total}" if total else "–"
-        took = clock(job.seconds) if job.seconds is not None else "–"
-        table.add_row(job.stage, job.id, job.state, steps, took, figures, note)
-    Console().print(table)
+    show_status(_find(options.run))
     return 0
+
+
+def _find(name: str | None) -> Run:
+    """A run by its folder, by its name in runs/, or the newest there."""
+    from jobs.rundir import newest_first
+
+    runs = Path(Config().runs_dir)
+    names = newest_first(runs)
+    if name is None:
+        if not names:
+            raise UsageError(f"{runs}: no runs there; name one: {command()} status RUN")
+        return Run.open(runs / names[0])
+    if name in names and not Run(Path(name)).config_file.is_file():
+        return Run.open(runs / name)
+    try:
+        return Run.open(name)
+    except UsageError as error:
+        there = f"; in {runs}: {', '.join(names[:5])}" if names else ""
+        raise UsageError(f"{error}{there}") from None
 
 
 def _logs(options: argparse.Namespace) -> int:
     from jobs.local import log_files
     from jobs.watch import follow
 
-    run = Run.open(options.run)
+    run = _find(options.run)
     names = [options.stage] if options.stage else [*reversed(STAGES)]
     files = next((found for name in names if (found := log_files(run, name))), [])
     if not files:
@@ -256,14 +230,12 @@ def _cancel(options: argparse.Namespace) -> int:
     from jobs.state import Jobs
     from jobs.watch import cancel
 
-    run = Run.open(options.run)
+    run = _find(options.run)
     stopped = cancel(run, Jobs.load(run))
     print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
     return 0
 
 
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+def command() -> str:
+    """This program as one would type it here."""
+    return f"{short(Path(sys.executable))} -m jobs"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from geoagent.run import Run
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _PLAIN_EVERY_S: Final = 10.0
 _SHOWN: Final = ("loss", "reward")
@@ -32,14 +35,23 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
+def plain_table(title: str) -> Table:
+    """A table without a frame, its title on the left."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)
+
+
 def line_of(stage: str, progress: dict[str, Any], seconds: float) -> str:
     """One line: stage, time, steps, time left, newest figures."""
     parts = [f"{stage:<8}", clock(seconds)]
     step, total = progress.get("step"), progress.get("total")
     if total:
         parts.append(f"{step}/{total} {progress.get('unit', '')}")
-        if step and step < total:
-            parts.append(f"left {clock(seconds / step * (total - step))}")
+        done = (step or 0) - progress.get("first", 0)
+        if done > 0 and step < total:
+            parts.append(f"left {clock(seconds / done * (total - step))}")
     metrics = progress.get("metrics") or {}
     parts += [f"{name} {metrics[name]:.3g}" for name in _SHOWN if name in metrics]
     if progress.get("message"):

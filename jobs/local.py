@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from geoagent.errors import UsageError
+from geoagent.files import read_json
 from geoagent.run import Run
+from geoagent.train.checkpoints import latest
 from jobs.display import Display
 from jobs.plan import AGENT, Plan, StagePlan
 from jobs.processes import Watched, memory_of_tree, stop_tree
 from jobs.stage import StageTask
-from jobs.state import JobRecord, Jobs
+from jobs.state import NOT_STARTED, JobRecord, Jobs
 
 _NO_LIMIT_MIN: Final = 365 * 24 * 60
 _POLL_S: Final = 0.5
@@ -80,7 +81,9 @@ class LocalChain:
     def _stage(self, stage: StagePlan) -> None:
         if stage.needs_agent and self.plan.agent is not None and self._agent is None:
             self._start_agent(self.plan.agent)
-        self.display.say(f"{stage.name}: started")
+        checkpoint = latest(self.run.checkpoints(stage.name))
+        goes_on = f", goes on from {checkpoint.name}" if checkpoint else ""
+        self.display.say(f"{stage.name}: started{goes_on}")
         running = self._current = self._launch(stage)
         while not running.job.done():
             self.display.show(stage.name, running.record.seconds or 0.0)
@@ -104,6 +107,9 @@ class LocalChain:
             logs = outcome.get("log") or running.job.paths.stderr
             raise ChainFailed(f"{stage.name} failed after {took}: {record.cause} (log: {logs})")
         self.display.say(f"{stage.name}: finished in {took}")
+        said = read_json(self.run.done_file(stage.name)).get("summary")
+        if said:
+            self.display.say(f"{stage.name}: {said}")
 
     def _launch(self, stage: StagePlan) -> _Running:
         import submitit
@@ -169,6 +175,9 @@ class LocalChain:
         if self._current is not None:
             self._stop(self._current, state)
         self._stop_agent("finished" if state == "failed" else state)
+        for job in self.jobs.jobs:
+            if job.state == "waiting":
+                job.state = NOT_STARTED
 
     def _stop(self, running: _Running, state: str) -> None:
         """The program first, in its own session, then submitit's process that watches it."""
@@ -230,16 +239,6 @@ def _without_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def check_single_node(plan: Plan) -> None:
-    """This machine is one node; UsageError if a stage wants more."""
-    for stage in plan.stages:
-        if stage.resources.nodes > 1:
-            raise UsageError(
-                f"cluster.{stage.name}.nodes: {stage.resources.nodes} nodes need Slurm, and there "
-                "is no sbatch here; set it to 1, or run this on a login node"
-            )
 
 
 def summary(jobs: Jobs) -> list[tuple[str, str, str]]:

@@ -73,6 +73,7 @@ class StageTask:
         (folder / "outcome.json").unlink(missing_ok=True)
         if self._leads():
             run.done_file(self.plan.name).unlink(missing_ok=True)
+            run.progress_file(self.plan.name).unlink(missing_ok=True)
         outcome = self._run(run, attempt, logs)
         write_json(folder / "outcome.json", asdict(outcome))
         if outcome.code != 0:

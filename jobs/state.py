@@ -10,6 +10,8 @@ from geoagent.files import read_json, write_json
 from geoagent.run import Run
 
 UNFINISHED = ("waiting", "submitted", "running")
+NOT_STARTED = "not started"
+"""Of a stage whose submission ended before its turn came."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from geoagent.agent.endpoint import read_endpoints
 from geoagent.run import Run
 from jobs.processes import Watched, alive, stop_tree
 from jobs.squeue import queued
-from jobs.state import UNFINISHED, JobRecord, Jobs
+from jobs.state import NOT_STARTED, UNFINISHED, JobRecord, Jobs
 
 _GRACE_S: Final = 30.0
 
@@ -30,6 +30,8 @@ def refresh(jobs: Jobs) -> Jobs:
         for job in jobs.jobs:
             if job.state == "running" and not _lives(job):
                 job.state, job.cause = "died", job.cause or "its process is gone"
+            elif job.state == "waiting" and not _submitter_lives(jobs):
+                job.state = NOT_STARTED
     return jobs
 
 

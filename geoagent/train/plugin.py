@@ -30,7 +30,8 @@ class ProgressCallback(TrainerCallback):
     SHOWN = ("loss", "reward", "reward_std", "kl", "learning_rate", "grad_norm", "token_acc")
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.progress = Progress(RUN.progress_file(STAGE), total=state.max_steps)
+        first = state.global_step
+        self.progress = Progress(RUN.progress_file(STAGE), total=state.max_steps, first=first)
         if state.is_world_process_zero:
             self.progress.update(state.global_step, "training")
 

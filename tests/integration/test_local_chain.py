@@ -29,12 +29,16 @@ import json, os, pathlib, subprocess, sys, time
 what, name = sys.argv[1], sys.argv[2]
 run = pathlib.Path(sys.argv[sys.argv.index("--run") + 1])
 (run / name).mkdir(exist_ok=True)
+stale = (run / name / "progress.json").exists()
 (run / name / "pid").write_text(str(os.getpid()))
 progress = {"step": 1, "total": 2, "unit": "step", "message": "busy", "metrics": {"loss": 0.5}}
 (run / name / "progress.json").write_text(json.dumps(progress))
 if what == "fail":
     print("error: data.path: there is no such folder", file=sys.stderr)
     sys.exit(2)
+if what == "say":
+    (run / name / "done.json").write_text(json.dumps({"summary": f"3 rows refused, {stale=}"}))
+    sys.exit(0)
 if what == "undone":
     sys.exit(0)
 if what == "crash":
@@ -125,8 +129,22 @@ def test_stages_run_the_copy_of_the_code(run: Run, monkeypatch: pytest.MonkeyPat
 def test_a_failure_stops_the_chain_and_says_why(run: Run) -> None:
     with pytest.raises(ChainFailed, match=r"sft failed .* data.path: there is no such folder"):
         execute(run, stage("sft", "fail"), stage("grpo", "0", after=("sft",)))
-    assert states(run) == {"sft": "failed", "grpo": "waiting"}
+    assert states(run) == {"sft": "failed", "grpo": "not started"}
     assert not run.stage("grpo").exists()
+
+
+def test_what_a_stage_says_of_its_work_is_shown(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = run.checkpoints("prepare") / "checkpoint-7"
+    old.mkdir(parents=True)
+    for name in ("trainer_state.json", "model.safetensors"):
+        (old / name).write_text("{}")
+    run.progress_file("prepare").write_text('{"step": 9, "total": 9}')
+    execute(run, stage("prepare", "say"))
+    shown = capsys.readouterr().out
+    assert "prepare: started, goes on from checkpoint-7" in shown
+    assert "prepare: 3 rows refused, stale=False" in shown
 
 
 def test_a_crash_is_named(run: Run) -> None:
@@ -171,7 +189,7 @@ def test_an_external_agent_is_not_started_here(run: Run) -> None:
 def test_an_agent_that_cannot_start_is_named(run: Run) -> None:
     with pytest.raises(ChainFailed, match=r"the agent did not start: data.path: there is no such"):
         execute(run, stage("grpo", "1", needs_agent=True), agent=stage("agent", "fail"))
-    assert states(run)["grpo"] == "waiting"
+    assert states(run)["grpo"] == "not started"
 
 
 def test_an_agent_that_ends_is_started_again(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

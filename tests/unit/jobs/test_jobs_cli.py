@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from geoagent.config import resolve
+from geoagent.config import DataConfig, resolve
+from geoagent.data.needs import check_needs, glance
+from geoagent.errors import UsageError
 from geoagent.files import write_json
 from jobs.cli import main
 from jobs.display import clock, line_of
@@ -39,10 +44,29 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["submit", "recipe=demo"], "no stage given"),
         (["submit", "gpro"], "unknown stage 'gpro'; did you mean grpo?"),
         (["submit", "sft", "sft.epoch=1"], "sft.epoch: unknown key; did you mean sft.epochs?"),
-        (["submit", "sft", "cluster=slurm"], "there is no sbatch here"),
+        (["submit", "sft", "recipe=demo", "cluster=slurm"], "there is no sbatch here"),
         (["submit", "sft", "name=a/b"], "is not a run name"),
         (["submit", "sft", "--resume"], "--resume: which run? name it with name=…"),
         (["submit", "sft", "recipe=demo", "cluster.sft.nodes=2"], "2 nodes need Slurm"),
+        (
+            ["submit", "sft", "recipe=demo", "data.path=/no/such"],
+            "/no/such: there is no such folder",
+        ),
+        (["submit", "sft", "recipe=demo", "data.name=mine"], "data.path: is needed for data.name"),
+        (
+            ["submit", "sft", "recipe=demo", "model=qwen2_5_vl_7b"],
+            "model.path: Qwen/Qwen2.5-VL-7B-Instruct: is no folder, and jobs fetch nothing",
+        ),
+        (["submit", "grpo", "recipe=demo", "grpo.vllm=true"], "grpo.vllm: the package vllm is"),
+        (["submit", "grpo", "recipe=demo", "agent.model=/no.gguf"], "/no.gguf: no such file"),
+        (
+            ["submit", "eval", "recipe=demo", "rewards.semantic.model=./nowhere"],
+            "rewards.semantic.model: ./nowhere: there is no such folder",
+        ),
+        (
+            ["submit", "grpo", "recipe=demo", "agent.backend=vllm", "agent.model=/bin"],
+            "agent.model: /bin: not a model folder",
+        ),
         (["status", "/no/such/run"], "not a run directory"),
         (["logs", "/no/such/run"], "not a run directory"),
         (["cancel", "/no/such/run"], "not a run directory"),
@@ -55,7 +79,63 @@ def test_one_line_and_code_2(
     shown = capsys.readouterr().err
     assert shown.startswith("error: ")
     assert message in shown
-    assert shown.count("\n") == 1
+    assert shown.count("\n") == 1 + ("agent.backend=vllm" in words)  # neither model nor program
+
+
+def test_all_that_has_to_be_mended_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "sft", "recipe=demo", "data.path=/no/such", "model=qwen2_5_vl_7b"]
+    assert main([*words, f"runs_dir={tmp_path}/runs", "name=x"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in told] == [" data.path", " model.path"]
+    assert list(tmp_path.iterdir()) == []
+    assert main([*words, "--dry-run"]) == 2
+    shown = capsys.readouterr()
+    assert "model: Qwen/Qwen2.5-VL-7B-Instruct" in shown.out
+    assert shown.err.splitlines() == told
+
+
+def dataset(folder: Path, *rows: dict[str, object]) -> Path:
+    folder.mkdir()
+    lines = ["not JSON", *(json.dumps(row) for row in rows)]
+    (folder / "records.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stages", "rows", "message"),
+    [
+        (["grpo"], [{"split": "test"}], "no usable record in split 'train'"),
+        (["sft"], [{"split": "train"}], "no record of split 'train' has a chain of thought"),
+        (["sft"], [{"think": 3}], "no record of split 'train' has a chain of thought"),
+        (["sft", "eval"], [{"think": "{}"}], "no usable record in split 'heldout'"),
+        (["sft", "eval"], [{"think": "{}"}], "its splits: train (1); leave out eval"),
+        (["sft"], [{"think": "{}"}], ""),
+        (["eval"], [{"split": "heldout"}], ""),
+    ],
+)
+def test_what_a_dataset_lacks_is_known_before_anything_is_written(
+    stages: list[str],
+    rows: list[dict[str, object]],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = dataset(tmp_path / "data", *rows)
+    words = ["submit", *stages, "--dry-run", "recipe=demo", f"data.path={folder}"]
+    assert main(words) == (2 if message else 0)
+    assert message in capsys.readouterr().err
+
+
+def test_a_long_dataset_is_left_to_prepare(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "data", {}, {}, {"split": "heldout"})
+    short, whole = glance(folder, most_lines=2), glance(folder, most_lines=4)
+    assert (short.whole, whole.whole) == (False, True)
+    assert whole.splits == {"train": 2, "heldout": 1}
+    check_needs(DataConfig(), folder, ["sft", "eval"], short)
+    with pytest.raises(UsageError, match="chain of thought"):
+        check_needs(DataConfig(), folder, ["sft", "eval"], whole)
 
 
 def test_unknown_options_are_refused() -> None:
@@ -119,16 +199,40 @@ def test_status_logs_and_cancel_of_a_dead_run(
     config = resolve(["recipe=demo", f"runs_dir={tmp_path}", "name=x"])
     run = open_run(config, run_path(config, []), resume=False)
     dead = JobRecord("sft", "1", "running", pid=2**22 - 1, created=1.0, started=1.0)
-    Jobs("local", jobs=[dead]).save(run)
+    Jobs("local", jobs=[dead, JobRecord("grpo")]).save(run)
     assert main(["logs", str(run.path)]) == 2
     run.logs("sft", 1).mkdir(parents=True)
     (run.logs("sft", 1) / "err.log").write_text("hello from the log\n")
+    write_json(run.done_file("prepare"), {"seconds": 7.0})
+    metrics = {"rewards/spatial/mean": 0.5, "loss": 0.25}
+    write_json(run.progress_file("sft"), {"step": 3, "total": 9, "metrics": metrics})
     assert main(["status", str(run.path)]) == 0
     assert main(["logs", str(run.path), "sft"]) == 0
     assert main(["cancel", str(run.path)]) == 0
     shown = capsys.readouterr().out
     for part in ("died", "hello from the log", "nothing was running"):
         assert part in shown
+    for line in (r"prepare +– +finished +– +00:07", r"sft +1 +died +3/9", r"grpo +– +not started"):
+        assert re.search(line, shown), line
+    assert "sft: spatial 0.5, loss 0.25" in shown
+    assert "sft: its process is gone" in shown
+
+
+def test_runs_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["status"]) == 2
+    assert "no runs there; name one" in capsys.readouterr().err
+    for name in ("older", "newer"):
+        run = open_run(resolve(["recipe=demo", f"name={name}"]), tmp_path / "runs" / name, False)
+        Jobs("local", jobs=[JobRecord("sft", state="finished")]).save(run)
+    os.utime(tmp_path / "runs" / "older" / "config.yaml", (1, 1))
+    for words, title in (([], "newer"), (["older"], "older"), (["runs/older"], "older")):
+        assert main(["status", *words]) == 0
+        assert capsys.readouterr().out.startswith(title)
+    assert main(["status", "oldest"]) == 2
+    assert "in runs: newer, older" in capsys.readouterr().err
 
 
 def test_help_is_light() -> None:
@@ -148,6 +252,8 @@ def test_progress_line() -> None:
     progress = {"step": 10, "total": 40, "unit": "step", "metrics": {"loss": 0.5, "kl": 1}}
     line = line_of("sft", progress, 20.0)
     assert "10/40 step" in line
+    resumed = {"step": 30, "first": 20, "total": 40}
+    assert "left 00:20" in line_of("sft", resumed, 20.0)
     assert "left 01:00" in line
     assert "loss 0.5" in line
     assert line_of("eval", {}, 5.0) == "eval      00:05"

@@ -1,0 +1,69 @@
+"""What a dry run shows: the stages, what they train on, and what they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from geoagent.config import Config, GrpoConfig, LoraConfig, SftConfig
+from jobs.display import plain_table
+from jobs.plan import Plan, StagePlan
+from jobs.preflight import uses_slurm
+
+
+def show_plan(config: Config, plan: Plan, path: Path) -> None:
+    """Print it; nothing is written or submitted."""
+    from rich.console import Console
+
+    where = "on Slurm; GPUs and processes a node" if uses_slurm(config) else "on this machine"
+    table = plain_table(f"{path.name} {where}")
+    for name in ("stage", "runs", "nodes", "GPUs", "processes", "minutes"):
+        table.add_column(name, no_wrap=name == "runs")
+    for stage in [*plan.stages, *([plan.agent] if plan.agent else [])]:
+        resources = stage.resources
+        numbers = (resources.nodes, resources.gpus_per_node, stage.processes)
+        # Only a scheduler takes time_minutes for a limit.
+        minutes = str(resources.time_minutes) if uses_slurm(config) else "–"
+        table.add_row(stage.name, stage.module[0], *map(str, numbers), minutes)
+    console = Console()
+    console.print(table)
+    console.print(f"run directory: {path}", highlight=False, markup=False, soft_wrap=True)
+    for line in (*_lines(config, plan), *plan.notes, "dry run: nothing was written or submitted"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _lines(config: Config, plan: Plan) -> Iterator[str]:
+    model, data = config.model, config.data
+    random = f"random, built from seed {config.seed}"
+    yield f"model: {random if model.kind == 'tiny' else model.path}, {model.dtype}"
+    drawn = f"drawn sample, {data.scenes_per_country} scenes a country"
+    limit = f", the first {data.limit} of each split" if data.limit else ""
+    yield f"data: {data.path or drawn}{limit}"
+    stages = {stage.name: stage for stage in plan.stages}
+    if "sft" in stages:
+        yield f"sft: {_training(config.sft, stages['sft'], 'samples')}"
+    if "grpo" in stages:
+        yield (
+            f"grpo: {_training(config.grpo, stages['grpo'], 'completions')}, "
+            f"{config.grpo.generations} a picture"
+        )
+        weights = config.rewards.weights.items()
+        yield f"rewards: {', '.join(f'{name} {weight:g}' for name, weight in weights)}"
+    if plan.agent is not None:
+        clients = ", ".join(stage.name for stage in plan.stages if stage.needs_agent)
+        yield f"agent: {config.agent.model} ({config.agent.backend}), asked by {clients}"
+    elif any(stage.needs_agent for stage in plan.stages):
+        yield f"agent: {config.agent.url} (external)"
+
+
+def _training(settings: SftConfig | GrpoConfig, stage: StagePlan, unit: str) -> str:
+    """Length, size of a step, learning rate and what is trained."""
+    processes = stage.processes * stage.resources.nodes
+    size = settings.batch_size * settings.gradient_accumulation * processes
+    epochs = f"{settings.epochs:g} epoch{'' if settings.epochs == 1 else 's'}"
+    length = f"{settings.max_steps} steps" if settings.max_steps else epochs
+    return f"{length}, {size} {unit} a step, lr {settings.learning_rate:g}, {_lora(settings.lora)}"
+
+
+def _lora(lora: LoraConfig) -> str:
+    return f"LoRA of rank {lora.rank}" if lora.rank else "all parameters"

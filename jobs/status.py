@@ -1,0 +1,84 @@
+"""What `status` shows: every stage that the run has or had, its state and its newest figures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from geoagent.run import Run
+from jobs.display import clock, plain_table, read_progress
+from jobs.plan import AGENT, STAGES
+from jobs.state import JobRecord, Jobs
+from jobs.watch import agent_health, refresh
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def show_status(run: Run) -> None:
+    """Print it. UsageError if nothing was ever submitted."""
+    from rich.console import Console
+
+    jobs = refresh(Jobs.load(run))
+    records = _all(run, jobs)
+    console = Console()
+    console.print(_table(run, records))
+    for job in records:
+        for line in (_figures(run, job), f"{job.stage}: {job.cause}" if job.cause else ""):
+            if line:
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _all(run: Run, jobs: Jobs) -> list[JobRecord]:
+    """Those of the last submission, and before them what earlier ones have finished."""
+    known = {job.stage: job for job in jobs.jobs}
+    for stage in STAGES:
+        if stage not in known and run.done_file(stage).is_file():
+            seconds = _read(run, stage).get("seconds")
+            known[stage] = JobRecord(stage, state="finished", started=0.0, ended=seconds)
+    return [known[name] for name in (*STAGES, AGENT) if name in known]
+
+
+def _read(run: Run, stage: str) -> dict[str, Any]:
+    try:
+        document = json.loads(run.done_file(stage).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _table(run: Run, records: list[JobRecord]) -> Table:
+    table = plain_table(run.path.name)
+    for name in ("stage", "job", "state", "step", "time", "GiB"):
+        table.add_column(name)
+    table.add_column("note", overflow="fold")
+    for job in records:
+        progress = read_progress(run, job.stage)
+        total = progress.get("total")
+        took = clock(job.seconds) if job.seconds is not None else "–"
+        table.add_row(
+            job.stage,
+            job.id or "–",
+            job.state,
+            f"{progress['step']}/{total}" if total else "–",
+            took,
+            f"{job.peak_gib:.1f}" if job.peak_gib else "–",
+            _note(run, job, progress),
+        )
+    return table
+
+
+def _note(run: Run, job: JobRecord, progress: dict[str, Any]) -> str:
+    if job.stage == AGENT:
+        return agent_health(run) if job.state == "running" else ""
+    return str(progress.get("message", "")) if job.state == "running" else ""
+
+
+def _figures(run: Run, job: JobRecord) -> str:
+    """Newest figures of a stage in one line; `rewards/spatial/mean` is shown as `spatial`."""
+    metrics = read_progress(run, job.stage).get("metrics") or {}
+    parts = [
+        f"{name.removeprefix('rewards/').removesuffix('/mean')} {value:.3g}"
+        for name, value in metrics.items()
+    ]
+    return f"{job.stage}: {', '.join(parts)}" if parts else ""
