@@ -5,7 +5,7 @@ SEED ?= 0
 ARGS ?=
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval tensorboard clean
+.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval bench-agent tensorboard clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ submit-grpo: setup ## submit GRPO, and SFT before it unless the run has it [ARGS
 
 submit-eval: setup ## submit the evaluation [ARGS=…]
 	@$(SUBMIT) eval $(ARGS)
+
+bench-agent: setup ## how well and how fast the demo's agent answers (four minutes) [ARGS="--json FILE"]
+	@$(PY) benchmarks/agent.py $(ARGS)
 
 tensorboard: setup ## show a run's curves [RUN=runs/NAME; default: the newest]
 	@test -d "$(RUN)" || { echo "error: $(if $(RUN),$(RUN): no such run,no run in runs/ yet); name one: make tensorboard RUN=runs/NAME" >&2; exit 2; }

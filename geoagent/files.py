@@ -89,6 +89,15 @@ def _row(line: str, path: Path, number: int) -> dict[str, Any]:
     return row
 
 
+def read_if_there(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that another process may not have written yet; {} without one."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 def short(path: Path) -> str:
     """A path as one would type it in the current directory."""
     with suppress(OSError, ValueError):  # the current directory is gone; the path is not inside it

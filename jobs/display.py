@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from geoagent.files import read_if_there
 from geoagent.run import Run
 
 if TYPE_CHECKING:
@@ -22,11 +22,7 @@ _SHOWN: Final = ("loss", "reward")
 
 def read_progress(run: Run, stage: str) -> dict[str, Any]:
     """The stage's progress.json, or {} while there is none."""
-    try:
-        document = json.loads(run.progress_file(stage).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+    return read_if_there(run.progress_file(stage))
 
 
 def clock(seconds: float) -> str:

@@ -5,7 +5,6 @@ submitit's local executor has no queue and ignores dependencies, so the order is
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from geoagent.files import read_json
+from geoagent.files import read_if_there
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
 from jobs.display import Display
@@ -107,7 +106,7 @@ class LocalChain:
             logs = outcome.get("log") or running.job.paths.stderr
             raise ChainFailed(f"{stage.name} failed after {took}: {record.cause} (log: {logs})")
         self.display.say(f"{stage.name}: finished in {took}")
-        said = read_json(self.run.done_file(stage.name)).get("summary")
+        said = read_if_there(self.run.done_file(stage.name)).get("summary")
         if said:
             self.display.say(f"{stage.name}: {said}")
 
@@ -209,11 +208,7 @@ def _devices(count: int) -> str:
 
 
 def _outcome(run: Run, stage: str) -> dict[str, Any]:
-    try:
-        document = json.loads((run.stage(stage) / "outcome.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+    return read_if_there(run.stage(stage) / "outcome.json")
 
 
 @contextmanager

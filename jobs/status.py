@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from geoagent.files import read_if_there
 from geoagent.run import Run
 from jobs.display import clock, plain_table, read_progress
 from jobs.plan import AGENT, STAGES
@@ -34,17 +34,9 @@ def _all(run: Run, jobs: Jobs) -> list[JobRecord]:
     known = {job.stage: job for job in jobs.jobs}
     for stage in STAGES:
         if stage not in known and run.done_file(stage).is_file():
-            seconds = _read(run, stage).get("seconds")
+            seconds = read_if_there(run.done_file(stage)).get("seconds")
             known[stage] = JobRecord(stage, state="finished", started=0.0, ended=seconds)
     return [known[name] for name in (*STAGES, AGENT) if name in known]
-
-
-def _read(run: Run, stage: str) -> dict[str, Any]:
-    try:
-        document = json.loads(run.done_file(stage).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _table(run: Run, records: list[JobRecord]) -> Table:
