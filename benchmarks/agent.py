@@ -280,7 +280,7 @@ def show(figures: dict[str, Any]) -> None:
     console = Console()
     stages = ", ".join(f"{k} {v['right']} of {v['of']}" for k, v in figures["stages"].items())
     right = sum(stage["right"] for stage in figures["stages"].values())
-    console.print(f"named right: {right} of {figures['asked']} stages ({stages})")
+    console.print(f"named right: {right} of {figures['asked']} stages ({stages})", soft_wrap=True)
     console.print(f"unusable replies: {figures['unusable']} of {figures['distinct']} questions")
     table = Table(
         title=f"{figures['cores']} cores, of which others used "
