@@ -45,8 +45,9 @@ START_S: Final = 120.0
 SILENT_S: Final = 60.0
 """Training waits longer for an agent that has gone; here it is not coming back."""
 WAITING: Final = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-"""The variables from which libgomp takes how long a thread spins before it sleeps. The server
-drops the second; without either, threads spin for a while."""
+"""The variables from which libgomp takes how long a thread spins before it sleeps."""
+WAITS: Final = {"sleep at once": "0", "spin for long": "300000"}
+"""Other ways to wait; the second is libgomp's own if nobody says anything."""
 
 
 @dataclass
@@ -86,13 +87,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--slots", default=SLOTS, metavar="N,N", help=f"numbers of slots to compare ({SLOTS})"
     )
+    parser.add_argument(
+        "--busy", type=int, default=0, metavar="N", help="keep N cores busy meanwhile (0)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     options = parser.parse_args(arguments)
     # Ends through the same `finally` as Ctrl-C, so that no agent is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def program() -> int:
-        figures = measure(options.scenes, _numbers(options.slots))
+        figures = measure(options.scenes, _numbers(options.slots), options.busy)
         if options.json:
             write_json(options.json, figures)
         show(figures)
@@ -112,7 +116,7 @@ def _numbers(text: str) -> list[int]:
         raise UsageError(f"--slots {text}: expected numbers with commas between") from error
 
 
-def measure(scenes: int, slots: Sequence[int]) -> dict[str, Any]:
+def measure(scenes: int, slots: Sequence[int], busy: int) -> dict[str, Any]:
     """All agents' figures, and how busy the machine was with other things."""
     started, others = time.monotonic(), _seconds_of_others()
     with ExitStack() as stack:
@@ -125,6 +129,8 @@ def measure(scenes: int, slots: Sequence[int]) -> dict[str, Any]:
         for agent in agents:
             bar.update(task, description=f"warming up: {agent.name}")
             warm_up(agent, rest)
+        for _ in range(busy):
+            stack.enter_context(_ends_with_us([sys.executable, "-c", "while True: pass"]))
         turns = list(_turns(agents, chosen))
         bar.update(task, total=len(turns))
         for agent, part in turns:
@@ -134,7 +140,7 @@ def measure(scenes: int, slots: Sequence[int]) -> dict[str, Any]:
         figures = report(agents, scenes)
     # Once they have ended, because only then it is known what they used.
     share = (_seconds_of_others() - others) / (time.monotonic() - started)
-    return figures | {"cores_used_by_others": round(max(share, 0.0), 2)}
+    return figures | {"cores_used_by_others": round(max(share, 0.0), 2), "busy": busy}
 
 
 def _turns(
@@ -181,7 +187,8 @@ def start_all(folder: Path, stack: ExitStack, slots: Sequence[int]) -> list[Agen
         if number != demo.agent.slots:
             config = resolve(["recipe=demo", f"agent.slots={number}"])
             agents.append(start(folder, stack, f"slots {number}", config, {}))
-    agents.append(start(folder, stack, "sleeping threads", demo, {"GOMP_SPINCOUNT": "0"}))
+    for name, turns in WAITS.items():
+        agents.append(start(folder, stack, name, demo, {"GOMP_SPINCOUNT": turns}))
     return agents
 
 
@@ -194,7 +201,9 @@ def start(
     (run / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if key not in WAITING}
     log = stack.enter_context((run / "server.log").open("wb"))
-    process = stack.enter_context(_running(run, environment | variables, log.fileno()))
+    server = [sys.executable, "-m", "geoagent.agent.server", "--run", str(run)]
+    options = {"stdout": log, "stderr": log, "env": environment | variables}
+    process = stack.enter_context(_ends_with_us(server, **options))
     _wait(lambda: bool(read_endpoints(run / "agent")), process, run / "server.log")
     client = AgentClient(replace(config.agent, patience_s=SILENT_S), run / "agent")
     stack.callback(client.close)
@@ -202,14 +211,9 @@ def start(
 
 
 @contextmanager
-def _running(run: Path, environment: dict[str, str], log: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The agent's server as a process that ends with the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "geoagent.agent.server", "--run", str(run)],
-        stdout=log,
-        stderr=log,
-        env=environment,
-    )
+def _ends_with_us(command: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block."""
+    process = subprocess.Popen(command, **options)
     try:
         yield process
     finally:

@@ -146,8 +146,11 @@ def _start_llama_cpp(settings: AgentConfig, token: str, log: Path) -> _Server:
     path = model_file(settings.model)
     _send_output_to(log)
     # Training's threads sleep while they wait, so that others get their cores. Here each token is
-    # hundreds of short parallel steps: waking up for each takes longer than the step.
+    # hundreds of short parallel steps: waking up for each takes longer than the step. A thousand
+    # turns are as fast as libgomp's 300,000, and cost less where others want the same cores
+    # (benchmarks/agent.py).
     os.environ.pop("OMP_WAIT_POLICY", None)
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     import xllamacpp
 
     threads = settings.threads or len(os.sched_getaffinity(0))

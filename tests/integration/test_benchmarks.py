@@ -52,8 +52,8 @@ def test_its_figures_add_up(tmp_path: Path) -> None:
     right = sum(stage["right"] for stage in figures["stages"].values())
     assert right + figures["unusable"] <= 6
     assert len(figures["questions_per_second"]["rounds"]) == 2
-    assert list(figures["against_demo"]) == ["sleeping threads"]
-    other = figures["against_demo"]["sleeping threads"]
+    assert list(figures["against_demo"]) == ["sleep at once", "spin for long"]
+    other = figures["against_demo"]["sleep at once"]
     assert 0 < other["lowest"] <= other["highest"]
     assert f"{right} of 6 stages" in output
     assert not servers(folder)
