@@ -5,10 +5,10 @@ SEED ?= 0
 ARGS ?=
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval bench-agent tensorboard clean
+.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval cluster-packages cluster-up cluster-down bench-agent tensorboard clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv from the locked requirements (once)
 	@./scripts/setup.sh
@@ -40,6 +40,15 @@ submit-grpo: setup ## submit GRPO, and SFT before it unless the run has it [ARGS
 
 submit-eval: setup ## submit the evaluation [ARGS=…]
 	@$(SUBMIT) eval $(ARGS)
+
+cluster-packages: setup ## install Slurm, munge and MariaDB for the mini cluster (Debian, as root)
+	@$(PY) -m jobs.minicluster packages
+
+cluster-up: setup ## start a real Slurm on this machine, three nodes [ARGS="--nodes 4"]
+	@$(PY) -m jobs.minicluster up $(ARGS)
+
+cluster-down: setup ## stop it and its jobs
+	@$(PY) -m jobs.minicluster down $(ARGS)
 
 bench-agent: setup ## how well and how fast the demo's agent answers (four minutes) [ARGS="--json FILE"]
 	@$(PY) benchmarks/agent.py $(ARGS)

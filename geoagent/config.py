@@ -366,7 +366,7 @@ class ClusterConfig:
     """Where jobs run."""
 
     executor: str = _limited("auto", choices=("auto", "local", "slurm"))
-    """`auto`: Slurm where `sbatch` is found, else this machine."""
+    """`auto`: Slurm where `sbatch` is found and a cluster is set up, else this machine."""
     account: str | None = None
     """sbatch --account."""
     qos: str | None = None

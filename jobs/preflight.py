@@ -11,6 +11,7 @@ from geoagent.config import Config
 from geoagent.data.needs import check_needs, glance
 from geoagent.errors import UsageError
 from geoagent.modelfolder import check_model
+from jobs import scheduler
 from jobs.plan import Plan
 
 Check = Callable[[Config, Plan], None]
@@ -27,17 +28,14 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
 
 
 def uses_slurm(config: Config) -> bool:
-    """Whether jobs go to Slurm, which `auto` makes of the presence of sbatch."""
+    """Whether jobs go to Slurm; `auto` asks whether there is one."""
     executor = config.cluster.executor
-    return executor == "slurm" or (executor == "auto" and shutil.which("sbatch") is not None)
+    return executor == "slurm" or (executor == "auto" and scheduler.found())
 
 
 def _scheduler(config: Config, plan: Plan) -> None:
-    if config.cluster.executor == "slurm" and shutil.which("sbatch") is None:
-        raise UsageError(
-            "cluster.executor=slurm: there is no sbatch here; submit on a login node of the "
-            "cluster, or choose cluster=local"
-        )
+    if uses_slurm(config):
+        scheduler.check()
 
 
 def _nodes(config: Config, plan: Plan) -> None:

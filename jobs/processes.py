@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Final
 
 import psutil
 
+_POLL_S: Final = 0.1
 _KILLED_S: Final = 5.0
 """How long the kernel may take over a process that was killed."""
 
@@ -80,11 +82,28 @@ def stop_tree(pid: int, grace_s: float) -> None:
             process.terminate()
         except psutil.NoSuchProcess:
             continue
-    _, left = psutil.wait_procs(members, timeout=grace_s)
-    left = [*{*left, *tree(pid)}]
+    left = [*{*_wait(members, grace_s), *tree(pid)}]
     for process in left:
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(left, timeout=_KILLED_S)
+    _wait(left, _KILLED_S)
+
+
+def _wait(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still run after so many seconds. A zombie has ended: its parent, which may be
+    an init that takes its time, only has not asked how."""
+    deadline = time.monotonic() + seconds
+    while left := [process for process in processes if _runs(process)]:
+        if time.monotonic() > deadline:
+            break
+        psutil.wait_procs(left, timeout=_POLL_S)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -14,6 +14,7 @@ from geoagent.run import Run
 from jobs import slurm
 from jobs.cli import main
 from jobs.plan import StagePlan, make_plan
+from jobs.preflight import uses_slurm
 from jobs.rundir import open_run, run_path
 from jobs.squeue import clients_queued
 from jobs.stage import StageTask
@@ -33,6 +34,10 @@ SACCT = """#!/bin/bash
 printf '101|101|COMPLETED\\n102|102|RUNNING\\n103|103_0|CANCELLED by 0\\n'
 """
 
+PING = """#!/bin/bash
+echo "${PING_SAYS:-Slurmctld(primary) at login is UP}"
+"""
+
 SQUEUE = """#!/bin/bash
 [[ -e "{folder}/silent" ]] && exit 1
 cat "{folder}/queue" 2>/dev/null || true
@@ -45,6 +50,7 @@ def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     scripts = {"sbatch": SBATCH, "scancel": SCANCEL, "sacct": SACCT, "squeue": SQUEUE}
     scripts["srun"] = "#!/bin/bash\n"
+    scripts["scontrol"] = PING
     for name, text in scripts.items():
         text = text.format(folder=folder) if name in ("sbatch", "scancel", "squeue") else text
         (folder / name).write_text(text)
@@ -165,3 +171,36 @@ def test_the_command_line_submits(
     assert main(words) == 0  # `auto` takes Slurm where there is sbatch
     assert "grpo: job 104" in capsys.readouterr().out
     assert (tmp_path / "x" / "jobs.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("scontrol: fatal: Could not establish a configuration source", "no cluster is set up"),
+        ("Slurmctld(primary) at login is DOWN", "controller does not answer (Slurmctld(primary)"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_said_before_anything_is_written(
+    said: str,
+    told: str,
+    tmp_path: Path,
+    scheduler: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PING_SAYS", said)
+    words = ["submit", "sft", "recipe=demo", f"runs_dir={tmp_path}/runs", "cluster=slurm"]
+    assert main(words) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_slurm_that_is_installed_for_no_cluster_is_not_chosen(
+    scheduler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = resolve(["recipe=demo"])
+    assert uses_slurm(auto)
+    monkeypatch.setenv("PING_SAYS", "Slurmctld(primary) at login is DOWN")
+    assert uses_slurm(auto)  # a login node is no place to train on
+    monkeypatch.setenv("PING_SAYS", "scontrol: fatal: Could not establish a configuration source")
+    assert not uses_slurm(auto)
