@@ -9,11 +9,15 @@ Where the compiled part loads, `prepare_torch` changes nothing.
 
 ms-swift: its Qwen2.5-VL template has the ids of Qwen's image and video tokens built in. A model
 with another vocabulary (the tiny one) has others. For Qwen's own ids nothing changes.
+
+DeepSpeed: without GPUs the process group is made after the model is loaded, and ZeRO-3, which
+splits the model while it loads, would take each process for the only one.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -57,6 +61,16 @@ def _loads(package: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def join_process_group() -> None:
+    """Make the process group of several CPU processes; call it before the model is loaded."""
+    import torch
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available():
+        import deepspeed
+
+        deepspeed.init_distributed("gloo")
 
 
 def use_image_tokens_of(model: str) -> None:

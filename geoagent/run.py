@@ -78,6 +78,10 @@ class Run:
         """Exists once the stage has finished with everything it was asked for."""
         return self.stage(stage) / "done.json"
 
+    def stop_request(self, stage: str) -> Path:
+        """Exists while a training stage is asked to save after its step and to stop."""
+        return self.stage(stage) / "stop-request"
+
     def evaluation(self, benchmark: str) -> Path:
         return self.path / "eval" / benchmark
 

@@ -22,9 +22,9 @@ _ERROR: Final = re.compile(
 )
 
 
-def cause_of(code: int, logs: Path) -> str:
-    """Why a program ended with `code` (negative: a signal), as its logs tell."""
-    text = _tail(logs / "err.log")
+def cause_of(code: int, log: Path) -> str:
+    """Why a program ended with `code` (negative: a signal), as its standard error tells."""
+    text = _tail(log)
     said = [line[7:] for line in text.splitlines() if line.startswith("error: ")]
     if said and (code in (2, 75) or code == 1):
         return said[-1]

@@ -17,6 +17,7 @@ from typing import Any, Final
 from geoagent.files import read_if_there
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
+from jobs.attempt import attempts
 from jobs.display import Display
 from jobs.plan import AGENT, Plan, StagePlan
 from jobs.processes import Watched, memory_of_tree, stop_tree
@@ -247,5 +248,5 @@ def summary(jobs: Jobs) -> list[tuple[str, str, str]]:
 
 def log_files(run: Run, stage: str) -> list[Path]:
     """Logs of a stage's newest attempt."""
-    attempts = sorted(run.stage(stage).glob("logs/attempt-*"), key=lambda p: int(p.name[8:]))
-    return sorted(attempts[-1].glob("*.log")) if attempts else []
+    found = attempts(run.stage(stage))
+    return sorted(found[-1].glob("*.log")) if found else []

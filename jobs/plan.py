@@ -19,7 +19,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "eval": ("geoagent.evaluate",),
     AGENT: ("geoagent.agent.server",),
 }
-_DISTRIBUTED: Final = ("sft", "grpo")
+TRAINING: Final = ("sft", "grpo")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class StagePlan:
     def processes(self) -> int:
         """Training processes a node."""
         wanted = self.resources.processes_per_node or self.resources.gpus_per_node or 1
-        return wanted if self.name in _DISTRIBUTED else 1
+        return wanted if self.name in TRAINING else 1
 
 
 @dataclass(frozen=True)

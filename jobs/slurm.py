@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Any
+from typing import Any, Final
 
 from geoagent.config import ClusterConfig, Config, StageResources
 from geoagent.errors import UsageError
@@ -11,6 +11,9 @@ from geoagent.run import Run
 from jobs.plan import AGENT, Plan, StagePlan
 from jobs.stage import StageTask
 from jobs.state import JobRecord, Jobs
+
+_MARGIN_S: Final = 8.0
+"""Between the end of saving and the time limit, for the requeue."""
 
 
 def submit(config: Config, run: Run, plan: Plan) -> Jobs:
@@ -63,7 +66,11 @@ def _submit_stage(config: Config, run: Run, stage: StagePlan, ids: dict[str, str
     executor = _executor(config, run, stage)
     if before:
         executor.update_parameters(slurm_dependency=",".join(before))
-    return str(executor.submit(StageTask(run.path, stage)).job_id)
+    return str(
+        executor.submit(
+            StageTask(run.path, stage, saving_s=config.cluster.warning_s - _MARGIN_S)
+        ).job_id
+    )
 
 
 def _submit_agent(config: Config, run: Run, plan: Plan, after: str) -> str:

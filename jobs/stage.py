@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from geoagent.files import write_json
+from geoagent.files import write_atomic, write_json
 from geoagent.run import Run
+from jobs.attempt import Attempt, join
 from jobs.causes import cause_of
-from jobs.plan import AGENT, StagePlan
+from jobs.plan import AGENT, TRAINING, StagePlan
 from jobs.processes import Watched, alive, memory_of_tree, stop_tree
 from jobs.rundir import environment
 from jobs.squeue import clients_queued
@@ -54,6 +55,7 @@ class StageTask:
     `watched` is the submitting process of a local run: if that is gone, so is the reason to run.
     `devices` is CUDA_VISIBLE_DEVICES there; on Slurm it is None and the scheduler's is kept.
     `clients` are the stages that ask an agent on Slurm: it ends when none of them is queued.
+    `saving_s` is how long a program may take that is asked to save and stop.
     """
 
     run: Path
@@ -62,29 +64,32 @@ class StageTask:
     watched: Watched | None = None
     devices: str | None = None
     clients: tuple[str, ...] = ()
+    saving_s: float = 0.0
     _next_look: float = field(default=0.0, init=False, repr=False)
+    _program: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     def __call__(self) -> dict[str, Any]:
         run = Run(self.run)
         folder = run.stage(self.plan.name)
-        attempt = 1 + sum(1 for _ in folder.glob("logs/attempt-*"))
-        logs = run.logs(self.plan.name, attempt)
-        logs.mkdir(parents=True)
-        (folder / "outcome.json").unlink(missing_ok=True)
-        if self._leads():
-            run.done_file(self.plan.name).unlink(missing_ok=True)
-            run.progress_file(self.plan.name).unlink(missing_ok=True)
-        outcome = self._run(run, attempt, logs)
-        write_json(folder / "outcome.json", asdict(outcome))
+        attempt = join(folder)
+        if attempt.leads:
+            for left in (run.done_file, run.progress_file, run.stop_request):
+                left(self.plan.name).unlink(missing_ok=True)
+        outcome_file = folder / (
+            "outcome.json" if attempt.leads else f"outcome-{attempt.node}.json"
+        )
+        outcome_file.unlink(missing_ok=True)
+        outcome = self._run(run, attempt)
+        write_json(outcome_file, asdict(outcome))
         if outcome.code != 0:
             raise StageFailed(f"{outcome.cause}; log: {outcome.log}")
         return asdict(outcome)
 
-    def _run(self, run: Run, attempt: int, logs: Path) -> Outcome:
+    def _run(self, run: Run, attempt: Attempt) -> Outcome:
         started, peak, unneeded = time.time(), 0, False
-        with (logs / "out.log").open("wb") as out, (logs / "err.log").open("wb") as err:
+        with attempt.log("out").open("wb") as out, attempt.log("err").open("wb") as err:
             process = subprocess.Popen(
-                self.command(run),
+                self.command(run, attempt),
                 stdout=out,
                 stderr=err,
                 stdin=subprocess.DEVNULL,
@@ -92,6 +97,7 @@ class StageTask:
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
+            self._program = process
             try:
                 while process.poll() is None:
                     if self.watched is not None and not alive(self.watched):
@@ -107,22 +113,26 @@ class StageTask:
         # Stopped by us: its exit status was taken by the wait inside stop_tree.
         code = -signal.SIGTERM if ended is None else ended
         code = 0 if unneeded else code
-        cause = cause_of(code, logs) if code else None
-        if code == 0 and self._leads() and not run.done_file(self.plan.name).is_file():
+        cause = cause_of(code, attempt.log("err")) if code else None
+        if code == 0 and self._is_undone(run, attempt):
             code, cause = _UNDONE, "its program ended before its work was done"
         return Outcome(
             self.plan.name,
-            attempt,
+            attempt.number,
             code,
             cause,
             round(time.time() - started, 1),
             round(peak / 1024**3, 2),
-            str(logs / "err.log"),
+            str(attempt.log("err")),
         )
 
-    def _leads(self) -> bool:
-        """Whether done.json of this stage is written on this node; an agent has none."""
-        return self.plan.name != AGENT and os.environ.get("SLURM_NODEID", "0") == "0"
+    def _is_undone(self, run: Run, attempt: Attempt) -> bool:
+        """Whether the first node's program has not written done.json, which an agent never does,
+        and nobody asked it to save and stop."""
+        if self.plan.name == AGENT or not attempt.leads:
+            return False
+        asked = run.stop_request(self.plan.name).is_file()
+        return not asked and not run.done_file(self.plan.name).is_file()
 
     def _environment(self, run: Run) -> dict[str, str]:
         chosen = {} if self.devices is None else {"CUDA_VISIBLE_DEVICES": self.devices}
@@ -135,43 +145,41 @@ class StageTask:
         self._next_look = time.monotonic() + _LOOK_S
         return clients_queued(run, self.clients)
 
-    def command(self, run: Run) -> list[str]:
+    def command(self, run: Run, attempt: Attempt) -> list[str]:
         """The program's command line; several processes are started by torchrun."""
         program = [*self.plan.module, "--run", str(run.path)]
         if self.plan.name == AGENT:
             program += ["--replica", str(self.replica)]
-        nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
-        if self.plan.processes * nodes == 1:
+        if self.plan.processes * attempt.nodes == 1:
             return [sys.executable, "-m", *program]
-        return [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            *self._rendezvous(nodes),
-            "-m",
-            *program,
-        ]
+        torchrun = [sys.executable, "-m", "torch.distributed.run", *self._rendezvous(attempt)]
+        # Behind "--" torchrun does not take --run for one of its own options.
+        return [*torchrun, "-m", "--", *program]
 
-    def _rendezvous(self, nodes: int) -> list[str]:
+    def _rendezvous(self, attempt: Attempt) -> list[str]:
         flags = [f"--nproc_per_node={self.plan.processes}"]
-        if nodes == 1:
+        if attempt.nodes == 1:
             return ["--standalone", *flags]
-        import submitit
-
-        here = submitit.JobEnvironment()
         return [
             *flags,
-            f"--nnodes={nodes}",
-            f"--node_rank={here.node}",
-            f"--master_addr={here.hostnames[0]}",
-            f"--master_port={20000 + int(os.environ['SLURM_JOB_ID']) % 20000}",
+            f"--nnodes={attempt.nodes}",
+            f"--node_rank={attempt.node}",
+            f"--master_addr={attempt.address}",
+            f"--master_port={attempt.port}",
         ]
 
     def checkpoint(self) -> Any:
-        """submitit calls this when the job is pre-empted or out of time: run again, the program
-        goes on from its newest complete checkpoint."""
+        """submitit calls this on the first node when the job is pre-empted or nearly out of time:
+        the program saves and stops, the job is requeued and goes on from there."""
         import submitit
 
+        run = Run(self.run)
+        if self._program is not None:
+            if self.plan.name in TRAINING:
+                write_atomic(run.stop_request(self.plan.name), "save and stop\n")
+                with suppress(subprocess.TimeoutExpired):
+                    self._program.wait(timeout=self.saving_s)
+            stop_tree(self._program.pid, _GRACE_S)
         return submitit.helpers.DelayedSubmission(replace(self))
 
 

@@ -10,6 +10,7 @@ import argparse
 import os
 import time
 from collections.abc import Collection
+from typing import Any
 
 from geoagent.errors import UsageError, exit_code
 from geoagent.files import write_json
@@ -43,14 +44,18 @@ def run_stage(stage: str, run: Run, then: Collection[str] = STAGES) -> int:
 
         summary = prepare(run, then)
     else:
-        summary = _train(stage, run)
+        trained = _train(stage, run)
+        if trained is None:
+            print(f"{stage}: saved and stopped, as it was asked to", flush=True)
+            return 0
+        summary = trained
     if int(os.environ.get("RANK", "0")) == 0:
         write_json(run.done_file(stage), {"seconds": round(time.time() - started, 1), **summary})
     return 0
 
 
-def _train(stage: str, run: Run) -> dict[str, object]:
-    """Hand over to ms-swift, in this process."""
+def _train(stage: str, run: Run) -> dict[str, Any] | None:
+    """Hand over to ms-swift, in this process; None if it stopped before its end to be resumed."""
     if not run.dataset(stage).is_file():
         raise UsageError(f"{run.dataset(stage)}: prepare found no row that {stage} can use")
     from geoagent.compat import prepare_torch
@@ -60,7 +65,7 @@ def _train(stage: str, run: Run) -> dict[str, object]:
     prepare_torch()
     from geoagent.rewards.registry import weighted
     from geoagent.train.arguments import grpo_arguments, sft_arguments
-    from geoagent.train.checkpoints import latest
+    from geoagent.train.checkpoints import is_last, latest
 
     config = run.config()
     if stage == "sft":
@@ -74,6 +79,8 @@ def _train(stage: str, run: Run) -> dict[str, object]:
     checkpoint = latest(run.checkpoints(stage))
     if checkpoint is None:
         raise RuntimeError(f"{run.checkpoints(stage)}: training ended without a checkpoint")
+    if run.stop_request(stage).is_file() and not is_last(checkpoint):
+        return None
     return {"checkpoint": checkpoint.name}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from geoagent.files import read_json
+
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -31,3 +33,9 @@ def is_complete(checkpoint: Path) -> bool:
         return False
     forms = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
     return any((checkpoint / name).is_file() for name in forms)
+
+
+def is_last(checkpoint: Path) -> bool:
+    """Whether training had nothing left to do at this checkpoint."""
+    state = read_json(checkpoint / "trainer_state.json")
+    return bool(state["global_step"] >= state["max_steps"])

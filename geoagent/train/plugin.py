@@ -13,7 +13,7 @@ from typing import Any
 from swift.callbacks import TrainerCallback, callbacks_map
 from swift.rewards import ORM, orms
 
-from geoagent.compat import use_image_tokens_of
+from geoagent.compat import join_process_group, use_image_tokens_of
 from geoagent.errors import OutageError, UsageError, tell
 from geoagent.progress import Progress
 from geoagent.run import Run
@@ -51,6 +51,25 @@ class ProgressCallback(TrainerCallback):
             and (name in self.SHOWN or (name.startswith("rewards/") and name.endswith("/mean")))
         }
         self.progress.update(state.global_step, "training", **shown)
+
+
+class StopCallback(TrainerCallback):
+    """Saves and stops after a step once somebody has asked for it (see Run.stop_request)."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step < state.max_steps and self._asked(state.is_world_process_zero):
+            control.should_save = control.should_training_stop = True
+
+    @staticmethod
+    def _asked(leads: bool) -> bool:
+        """What rank 0 sees: on a shared file system the others may see it a step later, and would
+        wait for ever in the next step's collective."""
+        import torch.distributed as dist
+
+        asked = [leads and RUN.stop_request(STAGE).is_file()]
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            dist.broadcast_object_list(asked, src=0)
+        return asked[0]
 
 
 class RewardAdapter(ORM):
@@ -118,6 +137,9 @@ def register_rewards() -> None:
 
 
 callbacks_map["geoagent_progress"] = ProgressCallback
+callbacks_map["geoagent_stop"] = StopCallback
 use_image_tokens_of(base_model(CONFIG, RUN))
+if getattr(CONFIG, STAGE).deepspeed == "zero3":
+    join_process_group()
 if STAGE == "grpo":
     register_rewards()

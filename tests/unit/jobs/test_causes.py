@@ -24,8 +24,8 @@ CASES = [
 @pytest.mark.parametrize(("code", "log", "cause"), CASES)
 def test_cause(code: int, log: str, cause: str, tmp_path: Path) -> None:
     (tmp_path / "err.log").write_text("long ago\n" * 10_000 + log)
-    assert cause in cause_of(code, tmp_path)
+    assert cause in cause_of(code, tmp_path / "err.log")
 
 
 def test_without_a_log(tmp_path: Path) -> None:
-    assert cause_of(1, tmp_path) == "ended with exit code 1"
+    assert cause_of(1, tmp_path / "err.log") == "ended with exit code 1"

@@ -1,0 +1,40 @@
+"""A mini cluster for the whole session, and submitting to it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.minicluster.cluster import MiniCluster
+from jobs.minicluster.packages import missing
+
+from .helpers import User
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[MiniCluster]:
+    if missing():
+        reason = f"not installed: {', '.join(missing())}; make cluster-packages"
+        if os.environ.get("GEOAGENT_CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # Not pytest's folder: its path is too long for Unix sockets.
+    with tempfile.TemporaryDirectory(prefix="mini") as folder:
+        cluster = MiniCluster(Path(folder))
+        cluster.up()
+        try:
+            yield cluster
+        finally:
+            cluster.down()
+
+
+@pytest.fixture
+def user(cluster: MiniCluster, tmp_path: Path) -> Iterator[User]:
+    user = User(cluster, tmp_path)
+    yield user
+    for path in user.runs.glob("*"):
+        user.jobs("cancel", str(path))

@@ -1,0 +1,75 @@
+"""Somebody who submits to the mini cluster, and small jobs to submit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from geoagent.run import Run
+from jobs.minicluster.cluster import MiniCluster
+from jobs.state import Jobs
+
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
+SMALL = (
+    "recipe=demo",
+    "cluster=mini",
+    "data.scenes_per_country=4",
+    "sft.max_steps=6",
+    "sft.save_steps=3",
+    "sft.logging_steps=1",
+    "sft.batch_size=2",
+    "grpo.max_steps=2",
+    "grpo.save_steps=1",
+    "grpo.batch_size=2",
+    "grpo.generations=4",
+    "grpo.max_completion_length=32",
+    "eval.limit=4",
+    "eval.max_new_tokens=32",
+    "eval.reward_samples=0",
+)
+
+
+class User:
+    """Somebody on the login node."""
+
+    def __init__(self, cluster: MiniCluster, folder: Path) -> None:
+        self.cluster = cluster
+        self.runs = folder / "runs"
+
+    def jobs(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "jobs", *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **self.cluster.environment()},
+        )
+
+    def submit(self, *words: str, name: str = "run") -> Run:
+        result = self.jobs("submit", *words, f"runs_dir={self.runs}", f"name={name}")
+        assert result.returncode == 0, result.stdout + result.stderr
+        return Run.open(self.runs / name)
+
+    def state(self, run: Run, stage: str) -> str:
+        """Of the stage's job, as accounting knows it: COMPLETED, RUNNING, …"""
+        job = Jobs.load(run).of(stage).id
+        lines = self.cluster.slurm("sacct", "-X", "-n", "-P", "-o", "State", "-j", job)
+        return (lines.split() or ["PENDING"])[0]
+
+    def wait(
+        self, run: Run, stage: str, until: Callable[[str], bool] = ENDED.__contains__, seconds=300
+    ) -> str:
+        """The stage's state once `until` holds of it."""
+        deadline = time.monotonic() + seconds
+        while not until(state := self.state(run, stage)):
+            assert time.monotonic() < deadline, f"{stage} is still {state}\n{self.logs(run)}"
+            time.sleep(0.5)
+        return state
+
+    def logs(self, run: Run) -> str:
+        """The ends of all logs, for the message of a test that fails."""
+        files = sorted(run.path.glob("*/logs/*/*err.log")) + sorted(run.path.glob("submitit/*.out"))
+        return "\n".join(f"== {file}\n{file.read_text()[-1500:]}" for file in files)

@@ -1,0 +1,77 @@
+"""The mini cluster itself."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from geoagent.errors import UsageError
+from jobs.minicluster.cluster import MiniCluster
+from jobs.minicluster.layout import Shape
+
+
+def test_nodes_partitions_gpus_and_accounting(cluster: MiniCluster) -> None:
+    command = "echo $SLURM_NODEID $CUDA_VISIBLE_DEVICES $(scontrol show hostnames)"
+    out = cluster.slurm("srun", "-N2", "--gpus-per-node=2", "bash", "-c", command)
+    assert sorted(out.splitlines()) == ["0 0,1 127.0.1.1 127.0.1.2", "1 0,1 127.0.1.1 127.0.1.2"]
+    assert cluster.slurm("sinfo", "-h", "-o", "%R").split() == ["normal", "low"]
+    deadline = time.monotonic() + 20
+    while "COMPLETED" not in cluster.slurm("sacct", "-X", "-n", "-o", "State"):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_a_second_one_beside_it_and_nothing_left(cluster: MiniCluster) -> None:
+    with tempfile.TemporaryDirectory(prefix="mini") as folder:
+        other = MiniCluster(Path(folder), Shape(nodes=1))
+        other.up()
+        try:
+            with pytest.raises(UsageError, match="runs already"):
+                other.up()
+            script = Path(folder) / "job.sh"
+            script.write_text("#!/bin/bash\ntrap '' TERM\nsleep 600\n")
+            other.slurm("sbatch", "-D", folder, str(script))
+            pids = [process.pid for process in other.daemons().values()]
+            assert len(pids) == 5
+        finally:
+            other.down()
+        assert other.daemons() == {}
+        assert [entry.name for entry in Path(folder).iterdir() if entry.is_dir()] == ["log"]
+    assert len(cluster.daemons()) == 7
+
+
+def test_a_path_too_long_for_sockets_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="too long for Unix sockets"):
+        MiniCluster(tmp_path / ("x" * 100)).up()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_a_plain_user_can_run_one() -> None:
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory(prefix="mini") as folder:
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        pid = os.fork()
+        if pid == 0:  # a plain user could not read this interpreter; it is loaded already
+            code = 1
+            try:
+                os.setgid(nobody.pw_gid)
+                os.setgroups([])
+                os.setuid(nobody.pw_uid)
+                os.environ.update(USER="nobody", LOGNAME="nobody", HOME=folder)
+                other = MiniCluster(Path(folder), Shape(nodes=1))
+                other.up()
+                try:
+                    code = 0 if "nobody" in other.slurm("srun", "id", "-un") else 2
+                finally:
+                    other.down()
+            except subprocess.CalledProcessError as error:
+                print(error.stderr)
+            finally:
+                os._exit(code)
+        assert os.waitpid(pid, 0)[1] == 0
