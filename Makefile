@@ -54,7 +54,7 @@ bench-agent: setup ## how well and how fast the demo's agent answers (four minut
 	@$(PY) benchmarks/agent.py $(ARGS)
 
 tensorboard: setup ## show a run's curves [RUN=runs/NAME; default: the newest]
-	@test -d "$(RUN)" || { echo "error: $(if $(RUN),$(RUN): no such run,no run in runs/ yet); name one: make tensorboard RUN=runs/NAME" >&2; exit 2; }
+	@test -n "$(wildcard $(RUN)/config.yaml $(RUN)/*/config.yaml)" || { echo "error: $(if $(RUN),$(RUN): no such run,no run in runs/ yet); name one: make tensorboard RUN=runs/NAME" >&2; exit 2; }
 	@$(PY) -m tensorboard.main --logdir $(RUN) --host 127.0.0.1
 
 clean: ## remove the environment and caches, not the runs

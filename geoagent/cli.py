@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from geoagent.config import REWARD_NAMES, Config, resolve, to_yaml
+from geoagent.data.record import reason_kind
 from geoagent.errors import OutageError, UsageError, exit_code
 from geoagent.files import short
 from geoagent.modelfolder import stay_offline
@@ -258,11 +258,12 @@ def _data_check(options: argparse.Namespace) -> int:
         "with_chain_of_thought": len(chains),
         "chains_not_json": len(not_json),
         "rejected": len(rejected),
-        "rejected_by_reason": dict(
-            Counter(row.reason.split(":")[0] for row in rejected).most_common()
-        ),
+        "rejected_by_reason": dict(Counter(row.kind for row in rejected).most_common()),
     }
     print(json.dumps(summary, ensure_ascii=False, indent=2))
+    if not records:
+        chosen = f" in split '{options.split}'" if options.split else ""
+        raise UsageError(f"{file}: no usable record{chosen}")
     return 2 if rejected else 0
 
 
@@ -278,7 +279,6 @@ def _has_stages(think: str) -> bool:
 
 _TOLD: Final = 5
 """Rows of a file that are told of the same reason."""
-_VALUE: Final = re.compile(r"""'[^']*'|"[^"]*"|-?\d\S*""")
 
 
 class _Rows:
@@ -301,8 +301,7 @@ class _Rows:
     def refuse(self, where: str, reason: str) -> None:
         if self._strict:
             raise UsageError(f"{where}: {reason}")
-        # Rows with other values have the same reason; what is in brackets is a detail.
-        kind = _VALUE.sub("…", reason).partition(" (")[0]
+        kind = reason_kind(reason)
         self._refused[kind] += 1
         if self._refused[kind] <= _TOLD:
             print(f"error: {where}: {reason}", file=sys.stderr)

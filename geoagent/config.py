@@ -684,8 +684,23 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "rewards.consistency.full_characters", "must be above min_characters"
     if config.agent.backend == "external" and not config.agent.url:
         yield "agent.url", "is needed for agent.backend=external"
+    if config.agent.url and not config.agent.url.startswith(("http://", "https://")):
+        yield "agent.url", f"'{config.agent.url}' is no address such as http://HOST:8000/v1"
+    for option in config.cluster.additional:
+        if option.replace("_", "-") in _SBATCH_OPTIONS:
+            yield f"cluster.additional.{option}", "has a key of its own under cluster; set that"
     if config.container != ContainerConfig():
         yield "container", "images are not there yet; jobs run in this environment (leave it out)"
+
+
+# fmt: off
+_SBATCH_OPTIONS: Final = frozenset((
+    "account", "array", "constraint", "cpus-per-task", "dependency", "gpus-per-node", "job-name",
+    "mem", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output", "partition", "qos",
+    "requeue", "signal", "time",
+))
+# fmt: on
+"""What is made of other keys; a second value would silently win."""
 
 
 def _many(config: Config) -> bool:

@@ -45,7 +45,8 @@ def check_model(key: str, model: str) -> None:
     elif os.environ.get("HF_HUB_OFFLINE", "1").upper() in ("1", "ON", "YES", "TRUE"):
         raise UsageError(
             f"{key}: {model}: is no folder, and jobs fetch nothing; fetch it where there is "
-            f"internet (hf download {model} --local-dir DIR) and set {key}=DIR"
+            f"internet (.venv/bin/hf download {model} --local-dir DIR) and set {key}=DIR, or let "
+            "jobs fetch it with HF_HUB_OFFLINE=0"
         )
 
 

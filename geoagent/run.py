@@ -23,7 +23,9 @@ class Run:
         """The run in an existing directory; UsageError if there is none."""
         run = cls(Path(path).resolve())
         if not run.config_file.is_file():
-            raise UsageError(f"{path}: not a run directory (it has no config.yaml)")
+            named = Path("runs") / path
+            hint = f"; did you mean {named}?" if cls(named).config_file.is_file() else ""
+            raise UsageError(f"{path}: not a run directory (it has no config.yaml){hint}")
         return run
 
     @property

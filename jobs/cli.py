@@ -17,7 +17,7 @@ from geoagent.config import Config, resolve
 from geoagent.errors import UsageError, exit_code
 from geoagent.files import short
 from geoagent.run import Run
-from jobs.plan import STAGES, Plan, make_plan
+from jobs.plan import STAGES, Plan, check_stages, make_plan
 
 if TYPE_CHECKING:
     from jobs.state import Jobs
@@ -90,16 +90,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _submit(options: argparse.Namespace) -> int:
     from jobs.preflight import problems, uses_slurm
-    from jobs.rundir import finished_stages, open_run, run_path
+    from jobs.rundir import continue_run, find_run, finished_stages, new_run, run_path
 
     stages = [word for word in options.words if "=" not in word and not word.endswith(".yaml")]
-    config = resolve([word for word in options.words if word not in stages])
-    if not stages:
-        raise UsageError(f"no stage given; there are: {', '.join(STAGES)}")
+    words = [word for word in options.words if word not in stages]
+    config = resolve(words)
+    check_stages(stages)
     if options.resume and config.name is None:
         raise UsageError("--resume: which run? name it with name=…")
     path = run_path(config, stages)
-    plan = make_plan(config, stages, finished_stages(path) if options.resume else ())
+    run, finished = None, []
+    if options.resume:
+        run = find_run(path)
+        config = resolve([str(run.config_file), *words])
+        finished = finished_stages(run, config)
+    plan = make_plan(config, stages, finished)
+    if run is not None and not plan.stages:
+        print(f"nothing to do: {short(path)} has finished {', '.join(stages)}")
+        return 0
     if options.dry_run:
         from jobs.planview import show_plan
 
@@ -111,12 +119,11 @@ def _submit(options: argparse.Namespace) -> int:
         return 2 if found else 0
     for note in plan.notes:
         print(note)
-    if options.resume:
-        _check_ended(Run(path))
-    run = open_run(config, path, options.resume)
-    if not plan.stages:
-        print(f"nothing to do: {run.path} has finished {', '.join(stages)}")
-        return 0
+    if run is None:
+        run = new_run(config, path)
+    else:
+        _check_ended(run)
+        continue_run(config, run)
     return _submit_slurm(config, run, plan) if uses_slurm(config) else _run_here(config, run, plan)
 
 

@@ -84,6 +84,7 @@ class LocalChain:
         checkpoint = latest(self.run.checkpoints(stage.name))
         goes_on = f", goes on from {checkpoint.name}" if checkpoint else ""
         self.display.say(f"{stage.name}: started{goes_on}")
+        self.run.progress_file(stage.name).unlink(missing_ok=True)
         running = self._current = self._launch(stage)
         while not running.job.done():
             self.display.show(stage.name, running.record.seconds or 0.0)

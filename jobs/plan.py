@@ -54,11 +54,7 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
 
     UsageError for a stage that does not exist.
     """
-    for name in wanted:
-        if name not in STAGES:
-            near = difflib.get_close_matches(name, STAGES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(STAGES)}"
-            raise UsageError(f"unknown stage '{name}'; {hint}")
+    check_stages(wanted)
     names, notes = set(wanted), []
     if "grpo" in names and config.grpo.start_from == "sft" and not {"sft"} & {*names, *finished}:
         names.add("sft")
@@ -77,6 +73,17 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     served = needs and config.agent.backend != "external"
     agent = StagePlan(AGENT, _MODULES[AGENT], config.cluster.agent) if served else None
     return Plan(stages, agent, tuple(notes))
+
+
+def check_stages(names: Sequence[str]) -> None:
+    """UsageError unless these are stages, and at least one."""
+    if not names:
+        raise UsageError(f"no stage given; there are: {', '.join(STAGES)}")
+    for name in names:
+        if name not in STAGES:
+            near = difflib.get_close_matches(name, STAGES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(STAGES)}"
+            raise UsageError(f"unknown stage '{name}'; {hint}")
 
 
 def _stage(config: Config, name: str, after: tuple[str, ...], then: tuple[str, ...]) -> StagePlan:

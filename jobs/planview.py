@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from geoagent.config import Config, GrpoConfig, LoraConfig, SftConfig
+from geoagent.config import ClusterConfig, Config, GrpoConfig, LoraConfig, SftConfig
 from jobs.display import plain_table
-from jobs.plan import Plan, StagePlan
+from jobs.plan import TRAINING, Plan, StagePlan
 from jobs.preflight import uses_slurm
+
+_NOTHING: Final = "dry run: nothing was written or submitted"
 
 
 def show_plan(config: Config, plan: Plan, path: Path) -> None:
@@ -27,19 +30,29 @@ def show_plan(config: Config, plan: Plan, path: Path) -> None:
         table.add_row(stage.name, stage.module[0], *map(str, numbers), minutes)
     console = Console()
     console.print(table)
-    console.print(f"run directory: {path}", highlight=False, markup=False, soft_wrap=True)
-    for line in (*_lines(config, plan), *plan.notes, "dry run: nothing was written or submitted"):
+    for line in (
+        f"run directory: {path}",
+        *_lines(config, plan),
+        *plan.notes,
+        "dry run: nothing was written or submitted",
+    ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _lines(config: Config, plan: Plan) -> Iterator[str]:
+    if uses_slurm(config):
+        yield f"cluster: {_where(config.cluster)}"
     model, data = config.model, config.data
     random = f"random, built from seed {config.seed}"
     yield f"model: {random if model.kind == 'tiny' else model.path}, {model.dtype}"
     drawn = f"drawn sample, {data.scenes_per_country} scenes a country"
+    drawn = drawn if data.name == "sample" else f"{data.name}, but data.path does not say where"
     limit = f", the first {data.limit} of each split" if data.limit else ""
     yield f"data: {data.path or drawn}{limit}"
     stages = {stage.name: stage for stage in plan.stages}
+    for stage in plan.stages:
+        if model.kind == "pretrained" and stage.name in TRAINING and not _has_gpus(stage):
+            yield f"note: {stage.name} asks for no GPU (cluster.{stage.name}.gpus_per_node)"
     if "sft" in stages:
         yield f"sft: {_training(config.sft, stages['sft'], 'samples')}"
     if "grpo" in stages:
@@ -56,14 +69,29 @@ def _lines(config: Config, plan: Plan) -> Iterator[str]:
         yield f"agent: {config.agent.url} (external)"
 
 
+def _where(cluster: ClusterConfig) -> str:
+    """What every job is submitted with."""
+    keys = ("partition", "account", "qos", "constraint")
+    named = {key: getattr(cluster, key) for key in keys} | cluster.additional
+    return ", ".join(f"{key} {value}" for key, value in named.items() if value) or "its defaults"
+
+
+def _has_gpus(stage: StagePlan) -> bool:
+    return stage.resources.gpus_per_node > 0
+
+
 def _training(settings: SftConfig | GrpoConfig, stage: StagePlan, unit: str) -> str:
     """Length, size of a step, learning rate and what is trained."""
     processes = stage.processes * stage.resources.nodes
     size = settings.batch_size * settings.gradient_accumulation * processes
-    epochs = f"{settings.epochs:g} epoch{'' if settings.epochs == 1 else 's'}"
-    length = f"{settings.max_steps} steps" if settings.max_steps else epochs
+    steps = settings.max_steps
+    length = _counted(steps, "step") if steps else _counted(settings.epochs, "epoch")
     return f"{length}, {size} {unit} a step, lr {settings.learning_rate:g}, {_lora(settings.lora)}"
 
 
 def _lora(lora: LoraConfig) -> str:
     return f"LoRA of rank {lora.rank}" if lora.rank else "all parameters"
+
+
+def _counted(number: float, unit: str) -> str:
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"

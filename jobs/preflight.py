@@ -54,7 +54,10 @@ def _data(config: Config, plan: Plan) -> None:
     data = config.data
     if data.path is not None:
         names = [stage.name for stage in plan.stages]
-        check_needs(data, Path(data.path), names, glance(Path(data.path)))
+        try:
+            check_needs(data, Path(data.path), names, glance(Path(data.path)))
+        except UsageError as error:
+            raise UsageError(f"data.path: {error}") from error
     elif data.name != "sample":
         raise UsageError(f"data.path: is needed for data.name={data.name}")
 
@@ -74,6 +77,10 @@ def _semantic(config: Config, plan: Plan) -> None:
 
 def _agent(config: Config, plan: Plan) -> None:
     settings = config.agent
+    if any(stage.needs_agent for stage in plan.stages) and settings.backend == "external":
+        from geoagent.agent.client import external_endpoint
+
+        external_endpoint(settings)  # it refuses an empty token
     if plan.agent is None:
         return
     if settings.backend == "llama_cpp":

@@ -35,36 +35,17 @@ def run_path(config: Config, stages: Sequence[str]) -> Path:
     return Path(config.runs_dir).absolute() / name
 
 
-def finished_stages(path: Path) -> list[str]:
-    run = Run(path)
-    return [stage for stage in STAGES if run.done_file(stage).is_file()]
+def finished_stages(run: Run, config: Config | None = None) -> list[str]:
+    """Stages that need not run again; an evaluation must if `config` wants another one."""
+    finished = [stage for stage in STAGES if run.done_file(stage).is_file()]
+    if config is not None and "eval" in finished:
+        before = run.config()
+        if (before.eval, before.agent) != (config.eval, config.agent):
+            finished.remove("eval")
+    return finished
 
 
-def open_run(config: Config, path: Path, resume: bool) -> Run:
-    """The run directory, made new, or with `resume` as it was left. UsageError otherwise.
-
-    A run that has finished no stage begins anew, so that a setting that made the first one fail
-    can be mended.
-    """
-    if resume:
-        run = _find(path)
-        _check_space(path, config)
-        if not finished_stages(path):
-            shutil.rmtree(run.code, ignore_errors=True)
-            return _create(config, path)
-        _check_same(run.config(), config, path)
-        _update(run, config)
-        return run
-    _make(path)
-    try:
-        _check_space(path, config)
-        return _create(config, path)
-    except BaseException:  # Ctrl-C too: half a run could be neither continued nor named again
-        shutil.rmtree(path, ignore_errors=True)
-        raise
-
-
-def _find(path: Path) -> Run:
+def find_run(path: Path) -> Run:
     """The run to go on with; UsageError names the one that may have been meant, or the newest."""
     if Run(path).config_file.is_file():
         return Run.open(path)
@@ -72,6 +53,33 @@ def _find(path: Path) -> Run:
     near = difflib.get_close_matches(path.name, names, n=1) or names[:1]
     hint = f"; --resume name={near[0]}?" if near else ""
     raise UsageError(f"{path}: there is no such run to go on with{hint}")
+
+
+def continue_run(config: Config, run: Run) -> None:
+    """Make a run ready to go on with this configuration. UsageError if it began with another.
+
+    A run that has finished no stage begins anew, so that a setting that made the first one fail
+    can be mended.
+    """
+    _check_space(run.path, config)
+    if finished_stages(run):
+        _check_same(run.config(), config, run.path)
+        named = dataclasses.replace(config, name=run.path.name)
+        write_atomic(run.config_file, to_yaml(named))
+    else:
+        shutil.rmtree(run.code, ignore_errors=True)
+        _create(config, run.path)
+
+
+def new_run(config: Config, path: Path) -> Run:
+    """Make the run directory. UsageError if the name is in use, or the place is of no use."""
+    _make(path)
+    try:
+        _check_space(path, config)
+        return _create(config, path)
+    except BaseException:  # Ctrl-C too: half a run could be neither continued nor named again
+        shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def newest_first(folder: Path) -> list[str]:
@@ -154,11 +162,6 @@ def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{item.name}.")
         else:
             yield f"{prefix}{item.name}", value
-
-
-def _update(run: Run, config: Config) -> None:
-    """Write what a continued run may change into its configuration."""
-    write_atomic(run.config_file, to_yaml(dataclasses.replace(config, name=run.path.name)))
 
 
 def environment(run: Run) -> dict[str, str]:

@@ -186,7 +186,9 @@ class StageTask:
 def die_with_parent() -> Callable[[], None]:
     """For preexec_fn: the child is told to end when its parent dies, however that comes about.
 
-    SIGINT, which local jobs are started without (see jobs.local), reaches it again.
+    SIGINT, which local jobs are started without (see jobs.local), reaches it again. SIGUSR2, by
+    which Slurm warns all processes of a job, ends those that know nothing of it: only submitit's
+    process is to take it, and asks the program to save in another way (StageTask.checkpoint).
     """
     library = ctypes.CDLL(None, use_errno=True)
     option = 1  # PR_SET_PDEATHSIG
@@ -194,5 +196,6 @@ def die_with_parent() -> Callable[[], None]:
     def prepare() -> None:
         library.prctl(option, signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
     return prepare

@@ -64,7 +64,8 @@ def still_running(run: Run) -> list[str]:
         return [job.stage for job in jobs.jobs if job.id in ids]
     ended = any(job.state in ("failed", "cancelled") for job in jobs.jobs)
     if not ended and _submitter_lives(jobs):
-        return [job.stage for job in jobs.jobs if job.state in UNFINISHED]
+        running = [job.stage for job in jobs.jobs if job.state == "running"]
+        return running or [job.stage for job in jobs.jobs if job.state in UNFINISHED][:1]
     return [job.stage for job in jobs.jobs if job.state == "running" and _lives(job)]
 
 

@@ -117,6 +117,16 @@ class AgentClient:
             self.stats.seconds += time.monotonic() - started
             return [fresh.get(question) or self._cache[keys[question]] for question in questions]
 
+    def check(self) -> None:
+        """Return once an agent has answered a question in the form that training needs; it is
+        neither counted nor kept. Raises as `ask`, and OutageError if its replies are unusable."""
+        with self._lock:
+            (judgement,) = self._run(self._ask_all([HEALTH]))
+        if judgement.failed:
+            raise OutageError(
+                f"the consistency agent answers, but not as it is asked to ({judgement.reason})"
+            )
+
     def _key(self, question: Question) -> str:
         """Same agent and same messages, same key."""
         asked = [self.settings.backend, self.settings.model, messages(question)]

@@ -36,10 +36,8 @@ class Contents:
 def glance(folder: Path, most_lines: int = _MOST_LINES) -> Contents:
     """What the first lines of a dataset's records.jsonl promise; no image is opened.
 
-    UsageError if the folder or the file is not there. Rows that are no JSON object don't count.
+    UsageError if the folder or the file is not there. Lines that are no JSON object don't count.
     """
-    if not folder.is_dir():
-        raise UsageError(f"data.path: {folder}: there is no such folder")
     lines = read_lines(folder / RECORDS_FILE)
     contents = Contents()
     for row in _rows(text for _, text in islice(lines, most_lines)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -53,6 +54,19 @@ class Rejected:
     id: str
     reason: str
 
+    @property
+    def kind(self) -> str:
+        """The reason without what differs from row to row: values, and details in brackets."""
+        return reason_kind(self.reason)
+
+
+_VALUE: Final = re.compile(r"""'[^']*'|"[^"]*"|-?\d\S*""")
+
+
+def reason_kind(reason: str) -> str:
+    """What reasons of one kind have in common."""
+    return _VALUE.sub("…", reason).partition(" (")[0]
+
 
 _TEXT: Final = ("country", "region", "city", "address", "country_code")
 _KNOWN: Final = {item.name for item in fields(Record)}
@@ -98,6 +112,8 @@ def read_records(
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a file that are not empty, with their numbers from 1; UsageError without it."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: there is no such folder")
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +22,7 @@ HELDOUT_PER_COUNTRY: Final = 2
 VERSION: Final = 3
 """Raise it when scenes or texts change, so that older folders are built again."""
 _MARK: Final = "sample.json"
+_LEFT_S: Final = 3600.0
 
 
 def build_sample(folder: Path, scenes_per_country: int, seed: int = 0) -> None:
@@ -31,13 +33,15 @@ def build_sample(folder: Path, scenes_per_country: int, seed: int = 0) -> None:
     else than a sample, or cannot be written.
     """
     wanted = {"version": VERSION, "scenes_per_country": scenes_per_country, "seed": seed}
+    if scenes_per_country < 1:
+        raise UsageError(f"{scenes_per_country} scenes a country: 1 or more are needed")
     part = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         if _holds(folder, wanted):
             return
         if folder.exists() and not _replaceable(folder):
             raise UsageError(f"{folder}: exists and is not a sample; it would be replaced")
-        shutil.rmtree(part, ignore_errors=True)
+        _sweep(folder)
         (part / "images").mkdir(parents=True)
         rows = [record.to_row() for record in _draw(part, scenes_per_country, seed)]
         write_jsonl(part / RECORDS_FILE, rows)
@@ -48,6 +52,14 @@ def build_sample(folder: Path, scenes_per_country: int, seed: int = 0) -> None:
         raise UsageError(f"{folder}: the sample cannot be built there ({reason})") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds of this folder that were killed have left, an hour ago or more."""
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _holds(folder: Path, wanted: dict[str, int]) -> bool:

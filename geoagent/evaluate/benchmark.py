@@ -75,6 +75,8 @@ def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, A
             steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
             for done in evaluation.predict(candidate, load):
                 steps.add(done)
+    if agent is not None and scorer.rewards:
+        agent.check()  # the models may give it nothing to answer
     results = {e.benchmark.name: e.report(scorer, steps) for e in chosen}
     steps.add(0, "done")
     return results

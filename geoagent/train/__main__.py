@@ -1,13 +1,16 @@
 """`python -m geoagent.train prepare|sft|grpo --run DIR`: one stage of a run.
 
-Exit codes: 0 done, 2 something to be mended by a person (one line on standard error), 75 a
-service was away, try again later; anything else is a crash.
+Exit codes: 0 done, or saved and stopped where Run.stop_request asks for it; 143 the same after
+SIGTERM; 2 something to be mended by a person (one line on standard error); 75 a service was away,
+try again later; anything else is a crash.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 import time
 from collections.abc import Collection
 from typing import Any
@@ -42,12 +45,14 @@ def run_stage(stage: str, run: Run, then: Collection[str] = STAGES) -> int:
     if stage == "prepare":
         from geoagent.train.prepare import prepare
 
+        # Through `finally`, so that no half of a sample is left behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         summary = prepare(run, then)
     else:
         trained = _train(stage, run)
         if trained is None:
             print(f"{stage}: saved and stopped, as it was asked to", flush=True)
-            return 0
+            return 0 if run.stop_request(stage).is_file() else 128 + signal.SIGTERM
         summary = trained
     if int(os.environ.get("RANK", "0")) == 0:
         write_json(run.done_file(stage), {"seconds": round(time.time() - started, 1), **summary})
@@ -68,6 +73,10 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
     from geoagent.train.checkpoints import is_last, latest
 
     config = run.config()
+    max_steps = getattr(config, stage).max_steps
+    done = latest(run.checkpoints(stage))
+    if done is not None and is_last(done, max_steps):  # killed after its last step
+        return {"checkpoint": done.name}
     if stage == "sft":
         from swift.pipelines import sft_main
 
@@ -79,9 +88,7 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
     checkpoint = latest(run.checkpoints(stage))
     if checkpoint is None:
         raise RuntimeError(f"{run.checkpoints(stage)}: training ended without a checkpoint")
-    if run.stop_request(stage).is_file() and not is_last(checkpoint):
-        return None
-    return {"checkpoint": checkpoint.name}
+    return {"checkpoint": checkpoint.name} if is_last(checkpoint, max_steps) else None
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def is_complete(checkpoint: Path) -> bool:
     return any((checkpoint / name).is_file() for name in forms)
 
 
-def is_last(checkpoint: Path) -> bool:
-    """Whether training had nothing left to do at this checkpoint."""
+def is_last(checkpoint: Path, max_steps: int | None = None) -> bool:
+    """Whether nothing is left to train at this checkpoint; null: as long as its training was to
+    be."""
     state = read_json(checkpoint / "trainer_state.json")
-    return bool(state["global_step"] >= state["max_steps"])
+    return bool(state["global_step"] >= (max_steps or state["max_steps"]))

@@ -7,6 +7,7 @@ environment variable GEOAGENT_RUN, because ms-swift has no argument for it.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,22 +55,38 @@ class ProgressCallback(TrainerCallback):
 
 
 class StopCallback(TrainerCallback):
-    """Saves and stops after a step once somebody has asked for it (see Run.stop_request)."""
+    """Saves and stops after a step once this was asked for: by the file Run.stop_request, or by
+    SIGTERM, which Slurm sends at the beginning of a pre-empted job's grace time."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._terminated = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def remember(number: int, frame: object) -> None:
+            self._terminated = True
+
+        self._before = signal.signal(signal.SIGTERM, remember)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step < state.max_steps and self._asked(state.is_world_process_zero):
+        if state.global_step < state.max_steps and self._asked(args.device):
             control.should_save = control.should_training_stop = True
 
-    @staticmethod
-    def _asked(leads: bool) -> bool:
-        """What rank 0 sees: on a shared file system the others may see it a step later, and would
-        wait for ever in the next step's collective."""
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _asked(self, device: Any) -> bool:
+        """Whether any process was asked. All must agree on the step: one that went on alone would
+        wait for ever in the next collective."""
+        import torch
         import torch.distributed as dist
 
-        asked = [leads and RUN.stop_request(STAGE).is_file()]
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            dist.broadcast_object_list(asked, src=0)
-        return asked[0]
+        asked = self._terminated or RUN.stop_request(STAGE).is_file()
+        if not (dist.is_initialized() and dist.get_world_size() > 1):
+            return asked
+        flag = torch.tensor([int(asked)], device=device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag.item())
 
 
 class RewardAdapter(ORM):
@@ -132,6 +149,8 @@ def register_rewards() -> None:
 
     names = weighted(CONFIG.rewards)
     agent = make_agent(CONFIG, RUN, STAGE) if "consistency" in names else None
+    if agent is not None:
+        agent.check()  # a model that has learnt little gives it nothing to answer for a long time
     for name, reward in build(CONFIG.rewards, names, agent=agent).items():
         orms[name] = type(name, (RewardAdapter,), {"reward": reward})
 

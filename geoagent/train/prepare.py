@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.data.needs import Contents, check_needs
+from geoagent.data.needs import Contents, check_needs, glance
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
 from geoagent.errors import UsageError
-from geoagent.files import write_jsonl
+from geoagent.files import short, write_jsonl
 from geoagent.geo.gazetteer import gazetteer
 from geoagent.progress import Progress
 from geoagent.run import Run
@@ -40,13 +40,14 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     data = config.data
     records, rejected = read_records(folder, data.train_split, data.limit, data.strict)
     heldout, bad = read_records(folder, data.eval_split, data.limit, data.strict)
-    rejected += bad
+    # A line that is no JSON object belongs to no split and was refused twice.
+    rejected = list({row.line: row for row in (*rejected, *bad)}.values())
     write_jsonl(run.data / REJECTED_FILE, [asdict(row) for row in rejected])
     chains = [record for record in records if record.think is not None]
     check_needs(data, folder, then, _contents(data, records, chains, heldout), _why(rejected))
     for stage in ("sft", "grpo"):
         write_swift_jsonl(records, folder, stage, run.dataset(stage))
-    summary = _summary(run, records, heldout, rejected)
+    summary = _summary(run, records, heldout, rejected) + _unused(data, folder)
     progress.update(1, "making the model" if config.model.kind == "tiny" else "")
     if config.model.kind == "tiny":
         from geoagent.train.tiny import build_tiny
@@ -59,7 +60,7 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
         "with_chain_of_thought": len(chains),
         "heldout": len(heldout),
         "rejected": len(rejected),
-        "rejected_by_reason": dict(Counter(_kind(row) for row in rejected)),
+        "rejected_by_reason": dict(Counter(row.kind for row in rejected)),
     }
 
 
@@ -75,8 +76,16 @@ def _contents(
 
 def _summary(run: Run, records: list[Record], heldout: list[Record], bad: list[Rejected]) -> str:
     """One line for whoever watches."""
-    listed = f" (all: {run.data.name}/{REJECTED_FILE})" if bad else ""
+    listed = f" (all: {short(run.data / REJECTED_FILE)})" if bad else ""
     return f"{len(records)} samples to train on, {len(heldout)} held out{_why(bad)}{listed}"
+
+
+def _unused(data: DataConfig, folder: Path) -> str:
+    """Splits that nothing reads: a mistyped one would go unseen."""
+    splits = glance(folder).splits
+    others = [name for name in sorted(splits) if name not in (data.train_split, data.eval_split)]
+    listed = ", ".join(f"{name} ({splits[name]})" for name in others)
+    return f"; not used: split {listed}" if others else ""
 
 
 def dataset_folder(config: Config) -> Path:
@@ -97,11 +106,6 @@ def _texts(records: list[Record]) -> list[str]:
     """What the tiny model's tokenizer is trained on; the prompt counts as often as it is read."""
     prompt = f"system\nYou are a helpful assistant.\nuser\n{QUESTION}\nassistant\n"
     return [text for record in records for text in (prompt, completion(record))]
-
-
-def _kind(row: Rejected) -> str:
-    """A reason without what differs from row to row."""
-    return row.reason.split(":")[0]
 
 
 def _why(rejected: list[Rejected]) -> str:

@@ -22,7 +22,7 @@ from geoagent.run import Run
 from jobs.display import Display
 from jobs.local import ChainFailed, LocalChain, _devices, summary
 from jobs.plan import Plan, StagePlan
-from jobs.rundir import open_run, run_path
+from jobs.rundir import new_run, run_path
 
 PROGRAM = """
 import json, os, pathlib, subprocess, sys, time
@@ -80,7 +80,7 @@ def stage(
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     config = resolve(["recipe=demo", f"runs_dir={tmp_path}", "name=first"])
-    run = open_run(config, run_path(config, ["sft"]), resume=False)
+    run = new_run(config, run_path(config, ["sft"]))
     (run.code / "stand_in.py").write_text(PROGRAM)
     return run
 

@@ -144,6 +144,8 @@ def test_an_agent_that_is_down_stops_training_and_scores_nothing(
         "from pathlib import Path\n"
         "from geoagent.compat import prepare_torch\n"
         "prepare_torch()\n"
+        "from geoagent.agent.client import AgentClient\n"
+        "AgentClient.check = lambda self: None\n"  # it goes away after training has begun
         "from geoagent.train import plugin\n"
         "from swift.rewards import orms\n"
         "row = json.loads(Path(sys.argv[1], 'data/sft.jsonl').read_text().splitlines()[0])\n"
@@ -164,6 +166,18 @@ def test_an_agent_that_is_down_stops_training_and_scores_nothing(
     assert "waiting for the consistency agent" in result.stderr
 
 
+def test_an_agent_that_is_down_is_noticed_before_training(finished: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.path, copy, ignore=shutil.ignore_patterns("grpo", "eval", "code"))
+    settings = [*SMALL, "name=copy", "agent.patience_s=1"]
+    (copy / "config.yaml").write_text(to_yaml(resolve(settings)))
+    code = [sys.executable, "-m", "geoagent.train", "grpo", "--run", str(copy)]
+    result = subprocess.run(code, capture_output=True, text=True)
+    assert result.returncode == 75, result.stderr
+    assert "error: the consistency agent has not answered for" in result.stderr
+    assert not (copy / "grpo" / "progress.json").exists()
+
+
 def dataset(folder: Path, latitude: float = 1.0, image: bytes | None = None) -> Path:
     from PIL import Image
 
@@ -172,7 +186,9 @@ def dataset(folder: Path, latitude: float = 1.0, image: bytes | None = None) -> 
     (folder / "bad.jpg").write_bytes(image or b"\xff\xd8 cut")
     think = json.dumps({"ChainOfThought": {}, "FinalAnswer": "France; Paris"})
     base = {"latitude": 48.8, "longitude": 2.3, "country": "France", "city": "Paris"}
-    lines = [
+    lines: list[object] = [
+        "no object",
+        {**base, "id": "other", "image": "good.png", "split": "hold-out"},
         {**base, "id": "good", "image": "good.png", "think": think},
         {**base, "id": "none"},
         {**base, "id": "corrupt", "image": "bad.jpg"},
@@ -204,14 +220,15 @@ def test_bad_rows_are_left_out_and_listed(tmp_path: Path) -> None:
     assert "latitude: 123 is out of range" in reasons["far"]
     summary = json.loads((run / "prepare" / "done.json").read_text())["summary"]
     assert summary.startswith(
-        "1 samples to train on, 0 held out; 3 rows refused, the first in line"
+        "1 samples to train on, 0 held out; 4 rows refused, the first in line 1: not a JSON object"
     )
+    assert summary.endswith("rejected.jsonl); not used: split hold-out (1)")
 
 
 def test_strict_stops_at_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _ = prepared(tmp_path, "data.strict=true")
     assert code == 2
-    assert "records.jsonl:2: image: missing" in capsys.readouterr().err
+    assert "records.jsonl:1: not a JSON object" in capsys.readouterr().err
 
 
 def test_nothing_usable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

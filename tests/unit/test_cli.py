@@ -549,10 +549,17 @@ def test_data_check_tells_what_it_refuses(
     captured = capsys.readouterr()
     summary = json.loads(captured.out)
     assert (summary["records"], summary["rejected"]) == (1, 2)
-    assert summary["rejected_by_reason"] == {"image": 1, "latitude": 1}
+    kinds = {"image: … cannot be decoded": 1, "latitude: … is out of range": 1}
+    assert summary["rejected_by_reason"] == kinds
     assert "records.jsonl:3: c: latitude: 123 is out of range" in captured.err
     assert "records.jsonl:2" in refused(capsys, "data", "check", str(tmp_path), "--strict")
-    assert "needs this file" in refused(capsys, "data", "check", str(tmp_path / "none"))
+    assert "no such folder" in refused(capsys, "data", "check", str(tmp_path / "none"))
+    (tmp_path / "records.jsonl").unlink()
+    assert "needs this file" in refused(capsys, "data", "check", str(tmp_path))
+    for rows, words in (([], []), ([good], ["--split", "hold-out"])):
+        write_jsonl(tmp_path / "records.jsonl", rows)
+        assert cli.main(["data", "check", str(tmp_path), *words]) == 2
+        assert "no usable record" in capsys.readouterr().err
 
 
 def test_data_check_warns_of_chains_that_are_not_json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,19 @@ def test_all_weights_zero() -> None:
     zeros = [f"rewards.weights.{name}=0" for name in Config().rewards.weights]
     with pytest.raises(UsageError, match="nothing would be learnt"):
         resolve(zeros)
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("agent.url=foo", "agent.url: 'foo' is no address such as http"),
+        ("cluster.additional.nodes=4", "cluster.additional.nodes: has a key of its own"),
+        ("cluster.additional.cpus_per_task=4", "has a key of its own under cluster; set that"),
+    ],
+)
+def test_settings_that_would_only_fail_later(setting: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        resolve([setting])
 
 
 @pytest.mark.parametrize("setting", ["runtime=apptainer", "train_image=a.sif"])

@@ -269,3 +269,16 @@ def test_replies() -> None:
     for bad in ("", "null", json.dumps({"id": question.id}), "[" * 100_000):
         with pytest.raises(ValueError, match="reply"):
             read_reply(question, bad)
+
+
+def test_check_is_neither_counted_nor_kept(stub: Callable[..., StubServer], tmp_path: Path) -> None:
+    server = stub()
+    client = AgentClient(SETTINGS, tmp_path, endpoints=[server.endpoint])
+    client.check()
+    client.check()
+    assert len(server.requests) == 2
+    assert (client.stats.asked, client.stats.distinct) == (0, 0)
+    assert not (tmp_path / "answers.jsonl").exists()
+    broken = AgentClient(SETTINGS, endpoints=[stub(lambda *_: "garbage").endpoint])
+    with pytest.raises(OutageError, match="answers, but not as it is asked to"):
+        broken.check()

@@ -251,3 +251,18 @@ def test_both_finish_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     build_sample(folder, scenes_per_country=1)
     assert list(tmp_path.iterdir()) == [folder]
     assert read_records(folder, strict=True)[1] == []
+
+
+def test_what_killed_builds_left_is_swept_away(tmp_path: Path) -> None:
+    old, new = tmp_path / ".sample.1", tmp_path / ".sample.2"
+    for left in (old, new):
+        (left / "images").mkdir(parents=True)
+    os.utime(old, (1, 1))
+    build_sample(tmp_path / "sample", 1)
+    assert not old.exists()
+    assert new.exists()  # somebody may be building it now
+
+
+def test_no_scenes_are_no_sample(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="0 scenes a country: 1 or more"):
+        build_sample(tmp_path / "sample", 0)

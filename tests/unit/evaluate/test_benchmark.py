@@ -264,9 +264,12 @@ class FakeAgent:
         self.away = away
         self.stats = AgentStats()
 
-    def ask(self, questions: Sequence[Any]) -> list[Judgement]:
+    def check(self) -> None:
         if self.away:
             raise OutageError("the agent is away")
+
+    def ask(self, questions: Sequence[Any]) -> list[Judgement]:
+        self.check()
         self.stats.asked += len(questions)
         return [Judgement("Nowhere") for _ in questions]
 

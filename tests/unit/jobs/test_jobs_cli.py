@@ -19,7 +19,7 @@ from geoagent.files import write_json
 from jobs.cli import main
 from jobs.display import clock, line_of
 from jobs.processes import Watched
-from jobs.rundir import open_run, run_path
+from jobs.rundir import new_run, run_path
 from jobs.state import JobRecord, Jobs
 from jobs.watch import follow, still_running
 
@@ -42,6 +42,11 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ("words", "message"),
     [
         (["submit", "recipe=demo"], "no stage given"),
+        (["submit", "sft,grpo"], "unknown stage 'sft,grpo'"),
+        (
+            ["submit", "grpo", "recipe=demo", "agent.backend=external", "agent.url=http://x/v1"],
+            "GEOAGENT_AGENT_TOKEN (agent.token_variable) is empty",
+        ),
         (["submit", "gpro"], "unknown stage 'gpro'; did you mean grpo?"),
         (["submit", "sft", "sft.epoch=1"], "sft.epoch: unknown key; did you mean sft.epochs?"),
         (["submit", "sft", "recipe=demo", "cluster=slurm"], "there is no sbatch here"),
@@ -147,19 +152,26 @@ def test_unknown_options_are_refused() -> None:
 
 def test_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = resolve(["recipe=demo", f"runs_dir={tmp_path}", "name=x"])
-    run = open_run(config, run_path(config, []), resume=False)
+    run = new_run(config, run_path(config, []))
     for stage in ("prepare", "sft"):
         write_json(run.done_file(stage), {})
     words = ["submit", "sft", "--resume", "recipe=demo", f"runs_dir={tmp_path}", "name=x"]
-    assert main(words) == 0
-    assert "nothing to do" in capsys.readouterr().out
+    before = run.config_file.read_bytes()
+    for more in ([], ["--dry-run"], ["cluster.partition=gpu"]):
+        assert main([*words, *more]) == 0
+        assert "nothing to do" in capsys.readouterr().out
+    assert run.config_file.read_bytes() == before
+    # The run's own settings need not be given again.
+    short = ["submit", "grpo", "--resume", f"runs_dir={tmp_path}", "name=x", "--dry-run"]
+    assert main(short) == 0
+    assert "random, built from seed 0" in capsys.readouterr().out
 
 
 def test_a_run_that_is_still_going_is_not_continued(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = resolve(["recipe=demo", f"runs_dir={tmp_path}", "name=x"])
-    run = open_run(config, run_path(config, []), resume=False)
+    run = new_run(config, run_path(config, []))
     me = Watched.of()
     words = ["submit", "sft", "--resume", "recipe=demo", f"runs_dir={tmp_path}", "name=x"]
     alive = JobRecord("sft", "1", "running", pid=me.pid, created=me.created)
@@ -197,7 +209,7 @@ def test_status_logs_and_cancel_of_a_dead_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = resolve(["recipe=demo", f"runs_dir={tmp_path}", "name=x"])
-    run = open_run(config, run_path(config, []), resume=False)
+    run = new_run(config, run_path(config, []))
     dead = JobRecord("sft", "1", "running", pid=2**22 - 1, created=1.0, started=1.0)
     Jobs("local", jobs=[dead, JobRecord("grpo")]).save(run)
     assert main(["logs", str(run.path)]) == 2
@@ -225,7 +237,7 @@ def test_runs_by_name(
     assert main(["status"]) == 2
     assert "no runs there; name one" in capsys.readouterr().err
     for name in ("older", "newer"):
-        run = open_run(resolve(["recipe=demo", f"name={name}"]), tmp_path / "runs" / name, False)
+        run = new_run(resolve(["recipe=demo", f"name={name}"]), tmp_path / "runs" / name)
         Jobs("local", jobs=[JobRecord("sft", state="finished")]).save(run)
     os.utime(tmp_path / "runs" / "older" / "config.yaml", (1, 1))
     for words, title in (([], "newer"), (["older"], "older"), (["runs/older"], "older")):

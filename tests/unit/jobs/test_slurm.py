@@ -15,7 +15,7 @@ from jobs import slurm
 from jobs.cli import main
 from jobs.plan import StagePlan, make_plan
 from jobs.preflight import uses_slurm
-from jobs.rundir import open_run, run_path
+from jobs.rundir import new_run, run_path
 from jobs.squeue import clients_queued
 from jobs.stage import StageTask
 from jobs.state import JobRecord, Jobs
@@ -68,7 +68,7 @@ def submit(tmp_path: Path, *more: str) -> tuple[Run, Jobs]:
     config = resolve(
         ["recipe=geoagent", "cluster=slurm", f"runs_dir={tmp_path}/runs", "name=first", *more]
     )
-    run = open_run(config, run_path(config, []), resume=False)
+    run = new_run(config, run_path(config, []))
     return run, slurm.submit(config, run, make_plan(config, ["sft", "grpo", "eval"]))
 
 
@@ -103,7 +103,7 @@ def test_a_refused_submission_takes_the_others_back(
 
 def test_grpo_alone_after_a_finished_sft(tmp_path: Path, scheduler: Path) -> None:
     config = resolve(["recipe=geoagent", "cluster=slurm", f"runs_dir={tmp_path}/runs", "name=x"])
-    run = open_run(config, run_path(config, []), resume=False)
+    run = new_run(config, run_path(config, []))
     jobs = slurm.submit(config, run, make_plan(config, ["grpo"], ["prepare", "sft"]))
     assert [(job.stage, job.id) for job in jobs.jobs] == [("agent", "101"), ("grpo", "102")]
     assert not any(flag.startswith("--dependency") for flag in flags(scheduler / "101.sh"))
