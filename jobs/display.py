@@ -45,14 +45,20 @@ def line_of(stage: str, progress: dict[str, Any], seconds: float) -> str:
     step, total = progress.get("step"), progress.get("total")
     if total:
         parts.append(f"{step}/{total} {progress.get('unit', '')}")
-        done = (step or 0) - progress.get("first", 0)
-        if done > 0 and step < total:
-            parts.append(f"left {clock(seconds / done * (total - step))}")
+        left = left_of(progress, seconds)
+        parts += [f"left {left}"] if left else []
     metrics = progress.get("metrics") or {}
     parts += [f"{name} {metrics[name]:.3g}" for name in _SHOWN if name in metrics]
     if progress.get("message"):
         parts.append(str(progress["message"]))
     return "  ".join(parts)
+
+
+def left_of(progress: dict[str, Any], seconds: float) -> str:
+    """How long the rest of a stage takes at the speed so far; empty if nothing is known."""
+    step, total = progress.get("step") or 0, progress.get("total") or 0
+    done = step - progress.get("first", 0)
+    return clock(seconds / done * (total - step)) if done > 0 and step < total else ""
 
 
 class Display:

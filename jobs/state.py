@@ -28,6 +28,7 @@ class JobRecord:
     ended: float | None = None
     cause: str | None = None
     peak_gib: float | None = None
+    nodes: str = ""
 
     @property
     def seconds(self) -> float | None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from geoagent.files import read_if_there
 from geoagent.run import Run
-from jobs.display import clock, plain_table, read_progress
+from jobs.attempt import attempts
+from jobs.display import clock, left_of, plain_table, read_progress
 from jobs.plan import AGENT, STAGES
 from jobs.state import JobRecord, Jobs
 from jobs.watch import agent_health, refresh
@@ -19,7 +20,7 @@ def show_status(run: Run) -> None:
     """Print it. UsageError if nothing was ever submitted."""
     from rich.console import Console
 
-    jobs = refresh(Jobs.load(run))
+    jobs = refresh(run, Jobs.load(run))
     records = _all(run, jobs)
     console = Console()
     console.print(_table(run, records))
@@ -41,19 +42,22 @@ def _all(run: Run, jobs: Jobs) -> list[JobRecord]:
 
 def _table(run: Run, records: list[JobRecord]) -> Table:
     table = plain_table(run.path.name)
-    for name in ("stage", "job", "state", "step", "time", "GiB"):
+    for name in ("stage", "job", "state", "try", "step", "time", "left", "GiB"):
         table.add_column(name)
     table.add_column("note", overflow="fold")
     for job in records:
         progress = read_progress(run, job.stage)
         total = progress.get("total")
         took = clock(job.seconds) if job.seconds is not None else "–"
+        tries = len(attempts(run.stage(job.stage)))
         table.add_row(
             job.stage,
             job.id or "–",
             job.state,
+            str(tries or "–"),
             f"{progress['step']}/{total}" if total else "–",
             took,
+            left_of(progress, job.seconds or 0.0) if job.state == "running" else "",
             f"{job.peak_gib:.1f}" if job.peak_gib else "–",
             _note(run, job, progress),
         )
@@ -61,9 +65,10 @@ def _table(run: Run, records: list[JobRecord]) -> Table:
 
 
 def _note(run: Run, job: JobRecord, progress: dict[str, Any]) -> str:
-    if job.stage == AGENT:
-        return agent_health(run) if job.state == "running" else ""
-    return str(progress.get("message", "")) if job.state == "running" else ""
+    if job.state != "running":
+        return ""
+    said = agent_health(run) if job.stage == AGENT else str(progress.get("message", ""))
+    return "  ".join(part for part in (job.nodes, said) if part)
 
 
 def _figures(run: Run, job: JobRecord) -> str:

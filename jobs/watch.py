@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
 from geoagent.agent.endpoint import read_endpoints
+from geoagent.files import read_if_there
 from geoagent.run import Run
+from jobs.accounting import Facts, facts
 from jobs.processes import Watched, alive, stop_tree
 from jobs.squeue import queued
 from jobs.state import NOT_STARTED, UNFINISHED, JobRecord, Jobs
@@ -20,12 +21,12 @@ from jobs.state import NOT_STARTED, UNFINISHED, JobRecord, Jobs
 _GRACE_S: Final = 30.0
 
 
-def refresh(jobs: Jobs) -> Jobs:
+def refresh(run: Run, jobs: Jobs) -> Jobs:
     """The records with what is known now: dead local processes, Slurm's own states."""
     if jobs.executor == "slurm":
-        states = _slurm_states([job.id for job in jobs.jobs])
+        known = facts([job.id for job in jobs.jobs])
         for job in jobs.jobs:
-            job.state = states.get(job.id, job.state)
+            _learn(run, job, known.get(job.id))
     else:
         for job in jobs.jobs:
             if job.state == "running" and not _lives(job):
@@ -35,23 +36,21 @@ def refresh(jobs: Jobs) -> Jobs:
     return jobs
 
 
+def _learn(run: Run, job: JobRecord, known: Facts | None) -> None:
+    """What accounting knows of a job, and what its last attempt has written."""
+    if known is None:
+        return
+    job.state, job.nodes, job.cause = known.state, known.nodes, known.cause
+    if known.seconds:
+        job.started, job.ended = 0.0, known.seconds
+    if job.state in ("failed", "finished"):
+        outcome = read_if_there(run.stage(job.stage) / "outcome.json")
+        job.peak_gib = outcome.get("peak_gib")
+        job.cause = job.cause or outcome.get("cause")
+
+
 def _lives(job: JobRecord) -> bool:
     return bool(job.pid and job.created) and alive(Watched(job.pid or 0, job.created or 0.0))
-
-
-def _slurm_states(ids: list[str]) -> dict[str, str]:
-    """States by job id, from sacct; {} where there is no accounting."""
-    command = ["sacct", "-X", "-n", "-P", "-o", "JobIDRaw,JobID,State", "-j", ",".join(ids)]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    states: dict[str, str] = {}
-    for line in result.stdout.splitlines():
-        raw, shown, state = line.split("|")[:3]
-        for name in (raw, shown, shown.partition("_")[0]):
-            states[name] = state.split()[0].lower()
-    return states
 
 
 def still_running(run: Run) -> list[str]:
@@ -80,7 +79,7 @@ def agent_health(run: Run) -> str:
 
 def cancel(run: Run, jobs: Jobs) -> list[str]:
     """Stop what still runs; returns the stages that did."""
-    running = [job for job in refresh(jobs).jobs if job.state in UNFINISHED]
+    running = [job for job in refresh(run, jobs).jobs if job.state in UNFINISHED]
     if jobs.executor == "slurm":
         from jobs import slurm
 

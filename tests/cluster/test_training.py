@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_all_stages_on_two_nodes(user: User) -> None:
     assert sum(one["invalid"] for one in stats) == 0
     shown = user.jobs("status", str(run.path)).stdout
     for stage in ("prepare", "sft", "grpo", "eval", "agent"):
-        assert re.search(rf"{stage} +\d+ +completed", shown), shown
+        assert re.search(rf"{stage} +\d+ +finished +1 ", shown), shown
 
 
 @pytest.mark.parametrize("zero", ["zero2", "zero3"])
@@ -33,3 +34,19 @@ def test_deepspeed_on_two_nodes(user: User, zero: str) -> None:
     assert user.wait(run, "grpo") == "COMPLETED", user.logs(run)
     for stage in ("sft", "grpo"):
         assert f"'stage': {zero[-1]}" in (run.logs(stage, 1) / "err.log").read_text()
+
+
+def test_cancel_leaves_nothing_in_the_queue(user: User) -> None:
+    run = user.submit("sft", "grpo", "eval", *SMALL)
+    user.wait(run, "prepare", lambda state: state != "PENDING")
+    shown = user.jobs("cancel", str(run.path)).stdout
+    for stage in ("prepare", "sft", "grpo", "eval", "agent"):
+        assert stage in shown
+    deadline = time.monotonic() + 60
+    while user.cluster.slurm("squeue", "-h"):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert "cancelled" in user.jobs("status", str(run.path)).stdout
+    # And it can be continued.
+    again = user.jobs("submit", "sft", "--resume", f"runs_dir={user.runs}", "name=run", "--dry-run")
+    assert again.returncode == 0, again.stderr

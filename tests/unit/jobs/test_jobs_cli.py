@@ -224,7 +224,11 @@ def test_status_logs_and_cancel_of_a_dead_run(
     shown = capsys.readouterr().out
     for part in ("died", "hello from the log", "nothing was running"):
         assert part in shown
-    for line in (r"prepare +– +finished +– +00:07", r"sft +1 +died +3/9", r"grpo +– +not started"):
+    for line in (
+        r"prepare +– +finished +– +– +00:07",
+        r"sft +1 +died +1 +3/9",
+        r"grpo +– +not started",
+    ):
         assert re.search(line, shown), line
     assert "sft: spatial 0.5, loss 0.25" in shown
     assert "sft: its process is gone" in shown

@@ -4,6 +4,7 @@ real cluster is for the cluster tests."""
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,13 @@ SCANCEL = """#!/bin/bash
 echo "$@" >> "{folder}/cancelled"
 """
 SACCT = """#!/bin/bash
-printf '101|101|COMPLETED\\n102|102|RUNNING\\n103|103_0|CANCELLED by 0\\n'
+cat << EOF
+101|101|COMPLETED|90|n1
+102|102|RUNNING|61|n[1-2]
+103|103_0|CANCELLED by 0|0|None assigned
+104|104|PENDING|0|None assigned
+105|105|TIMEOUT|60|n3
+EOF
 """
 
 PING = """#!/bin/bash
@@ -158,10 +165,13 @@ def test_status_and_cancel(
     run, _ = submit(tmp_path)
     assert main(["status", str(run.path)]) == 0
     shown = capsys.readouterr().out
-    for state in ("completed", "running", "cancelled", "submitted"):
-        assert state in shown
+    lines = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
+    assert re.search(r"prepare +101 +finished .* 01:30 ", lines["prepare"])
+    assert re.search(r"sft +102 +running .* 01:01 .*n\[1-2\]", lines["sft"])
+    assert re.search(r"grpo +104 +waiting", lines["grpo"])
+    assert "eval: out of time" in shown
     assert main(["cancel", str(run.path)]) == 0
-    assert (scheduler / "cancelled").read_text() == "102 104 105\n"
+    assert (scheduler / "cancelled").read_text() == "102 104\n"
 
 
 def test_the_command_line_submits(
