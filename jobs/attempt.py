@@ -41,6 +41,11 @@ class Attempt:
         """A log of this node; the first node's have plain names."""
         return self.logs / (f"{name}.log" if self.leads else f"node-{self.node}.{name}.log")
 
+    def errors(self) -> list[Path]:
+        """Standard errors of the attempt, this node's first."""
+        mine = self.log("err")
+        return [mine, *sorted(path for path in self.logs.glob("*err.log") if path != mine)]
+
 
 def join(stage: Path) -> Attempt:
     """Begin an attempt on the first node, or join it on the others. NotBegun after two minutes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +21,14 @@ _KNOWN: Final = (
 _ERROR: Final = re.compile(
     r"^(?:\[rank\d+\]: ?)?(\w[\w.]*(?:Error|Exception|Interrupt)): (.*)$", re.M
 )
+_MESSENGERS: Final = ("ChildFailedError", "SignalException", "DistStoreError")
+"""Errors of torchrun, which only say that some process failed."""
 
 
-def cause_of(code: int, log: Path) -> str:
-    """Why a program ended with `code` (negative: a signal), as its standard error tells."""
-    text = _tail(log)
+def cause_of(code: int, logs: Sequence[Path]) -> str:
+    """Why a program ended with `code` (negative: a signal), as its standard errors tell: that of
+    this node first, then those of the others."""
+    text = "\n".join(_tail(log) for log in reversed(logs))
     said = [line[7:] for line in text.splitlines() if line.startswith("error: ")]
     if said and (code in (2, 75) or code == 1):
         return said[-1]
@@ -35,7 +39,7 @@ def cause_of(code: int, log: Path) -> str:
     for pattern, cause in _KNOWN:
         if re.search(pattern, text):
             return cause
-    errors = _ERROR.findall(text)
+    errors = [found for found in _ERROR.findall(text) if not found[0].endswith(_MESSENGERS)]
     if errors:
         return f"{errors[-1][0]}: {errors[-1][1][:200]}"
     return f"ended with exit code {code}"

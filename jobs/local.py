@@ -70,6 +70,7 @@ class LocalChain:
                     if not any(later.needs_agent for later in self.plan.stages[index + 1 :]):
                         self._stop_agent("finished")
             except KeyboardInterrupt:
+                self.display.say("stopping; training saves after its step first")
                 self._stop_all("cancelled")
                 raise
             except BaseException:

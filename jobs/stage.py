@@ -113,7 +113,7 @@ class StageTask:
         # Stopped by us: its exit status was taken by the wait inside stop_tree.
         code = -signal.SIGTERM if ended is None else ended
         code = 0 if unneeded else code
-        cause = cause_of(code, attempt.log("err")) if code else None
+        cause = cause_of(code, attempt.errors()) if code else None
         if code == 0 and self._is_undone(run, attempt):
             code, cause = _UNDONE, "its program ended before its work was done"
         return Outcome(

@@ -156,7 +156,7 @@ def _start_llama_cpp(settings: AgentConfig, token: str, log: Path) -> _Server:
     threads = settings.threads or len(os.sched_getaffinity(0))
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
-    parameters.hostnames = ["127.0.0.1"]
+    parameters.hostnames = [listen_address()]
     parameters.port = 0
     parameters.api_keys = [token]
     parameters.n_parallel = settings.slots
@@ -181,10 +181,11 @@ def _start_llama_cpp(settings: AgentConfig, token: str, log: Path) -> _Server:
 
 def _start_vllm(settings: AgentConfig, token: str, log: Path) -> _Server:
     """vLLM as a child process. The token goes through the environment, not the command line."""
+    host = listen_address()
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port = probe.getsockname()[1]
-    command = ["vllm", "serve", settings.model, "--host", "127.0.0.1", "--port", str(port)]
+    command = ["vllm", "serve", settings.model, "--host", host, "--port", str(port)]
     command += ["--max-num-seqs", str(settings.slots), "--max-model-len", str(settings.context)]
     try:
         with log.open("ab") as output:
@@ -204,9 +205,33 @@ def _start_vllm(settings: AgentConfig, token: str, log: Path) -> _Server:
         except subprocess.TimeoutExpired:
             process.kill()
 
-    return _Server(
-        f"http://127.0.0.1:{port}/v1", settings.model, lambda: process.poll() is None, stop
-    )
+    return _Server(f"http://{host}:{port}/v1", settings.model, lambda: process.poll() is None, stop)
+
+
+def listen_address() -> str:
+    """Where clients reach this server: in a Slurm job at the node's address, else only from here.
+
+    UsageError if the node's name has no address.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        return "127.0.0.1"
+    name = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+    try:
+        address = socket.gethostbyname(name)
+    except OSError as error:
+        raise UsageError(f"{name}: the name of this node has no address ({error})") from error
+    # Some systems give their own name an address of the loopback device in /etc/hosts.
+    return _outward_address() if address.startswith("127.") and address != name else address
+
+
+def _outward_address() -> str:
+    """Address of the interface that other machines are reached by; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # of the network that is set aside for examples
+        except OSError:  # no way out: there is only this machine
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def model_file(model: str) -> Path:

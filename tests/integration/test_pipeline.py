@@ -21,6 +21,7 @@ from geoagent.config import Config, resolve, to_yaml
 from geoagent.evaluate.__main__ import main as evaluate
 from geoagent.run import Run
 from geoagent.train.__main__ import main as train
+from geoagent.train.checkpoints import latest
 
 SMALL = (
     "recipe=demo",
@@ -128,6 +129,39 @@ def test_in_process_stages_resume_and_evaluate(finished: Run, tmp_path: Path) ->
     )
     assert evaluate(["--run", str(copy)]) == 0
     assert (copy / "eval" / "heldout" / "metrics.json").is_file()
+
+
+def test_two_processes_on_this_machine(tmp_path: Path) -> None:
+    result = submit(tmp_path, "sft", *SMALL, "cluster.sft.processes_per_node=2", "name=two")
+    assert result.returncode == 0, result.stdout + result.stderr
+    log = tmp_path / "runs" / "two" / "sft" / "logs" / "attempt-1" / "err.log"
+    assert "world_size: 2, local_world_size: 2" in log.read_text()
+
+
+def test_a_stopped_training_has_saved_and_goes_on_by_its_name(tmp_path: Path) -> None:
+    run = Run(tmp_path / "runs" / "stopped")
+    words = [*SMALL, "sft.max_steps=40", "sft.save_steps=1000", f"runs_dir={run.path.parent}"]
+    command = [sys.executable, "-m", "jobs", "submit", "sft", *words, "name=stopped"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    progress = run.progress_file("sft")
+    deadline = time.monotonic() + 120
+    while not progress.is_file() or json.loads(progress.read_text())["step"] < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume name=stopped" in output
+    saved = latest(run.checkpoints("sft"))
+    assert saved is not None
+    assert not run.done_file("sft").exists()
+    result = submit(tmp_path, "sft", "--resume", "name=stopped")
+    assert result.returncode == 0, result.stderr
+    assert f"sft: started, goes on from {saved.name}" in result.stdout
+    logged = rows(run.checkpoints("sft") / "logging.jsonl")
+    steps = [int(row["global_step/max_steps"].split("/")[0]) for row in logged if "loss" in row]
+    assert steps == list(range(1, 41))
 
 
 def test_an_agent_that_is_down_stops_training_and_scores_nothing(

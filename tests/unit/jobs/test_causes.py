@@ -24,8 +24,18 @@ CASES = [
 @pytest.mark.parametrize(("code", "log", "cause"), CASES)
 def test_cause(code: int, log: str, cause: str, tmp_path: Path) -> None:
     (tmp_path / "err.log").write_text("long ago\n" * 10_000 + log)
-    assert cause in cause_of(code, tmp_path / "err.log")
+    assert cause in cause_of(code, [tmp_path / "err.log"])
 
 
 def test_without_a_log(tmp_path: Path) -> None:
-    assert cause_of(1, tmp_path / "err.log") == "ended with exit code 1"
+    assert cause_of(1, [tmp_path / "err.log"]) == "ended with exit code 1"
+
+
+def test_torchrun_is_only_the_messenger(tmp_path: Path) -> None:
+    here, there = tmp_path / "err.log", tmp_path / "node-1.err.log"
+    here.write_text("torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n")
+    assert cause_of(1, [here]) == "ended with exit code 1"
+    there.write_text("[rank3]: AssertionError: Check batch related parameters\n")
+    assert cause_of(1, [here, there]) == "AssertionError: Check batch related parameters"
+    here.write_text("error: data.path: /x: there is no such folder\n")
+    assert cause_of(1, [here, there]) == "data.path: /x: there is no such folder"
