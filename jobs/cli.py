@@ -17,7 +17,7 @@ from geoagent.config import Config, resolve
 from geoagent.errors import UsageError, exit_code
 from geoagent.files import short
 from geoagent.run import Run
-from jobs.plan import STAGES, Plan, check_stages, make_plan
+from jobs.plan import AGENT, STAGES, Plan, check_stages, make_plan
 
 if TYPE_CHECKING:
     from jobs.state import Jobs
@@ -221,7 +221,9 @@ def _logs(options: argparse.Namespace) -> int:
     names = [options.stage] if options.stage else [*reversed(STAGES)]
     files = next((found for name in names if (found := log_files(run, name))), [])
     if not files:
-        raise UsageError(f"{options.run}: no logs{' of ' + options.stage if options.stage else ''}")
+        known = ", ".join((*STAGES, AGENT))
+        wanted = f" of {options.stage} (there are: {known})" if options.stage else ""
+        raise UsageError(f"{options.run}: no logs{wanted}")
     places = {}
     for path in files:
         print(f"==> {path} <==")

@@ -86,7 +86,7 @@ class Display:
 
     def say(self, message: str) -> None:
         """A line that stays."""
-        self.console.print(Text(message))
+        self.console.print(Text(message), soft_wrap=True)
 
     def show(self, stage: str, seconds: float) -> None:
         """The state of a running stage."""

@@ -88,7 +88,8 @@ def _paid_for(result: dict[str, Any]) -> list[str]:
 
 
 def _gain(gain: dict[str, float | None]) -> str:
-    error = f" ± {_show(gain['standard_error'], 1, 2)}" if gain["standard_error"] else ""
+    known = gain["standard_error"] is not None
+    error = f" ± {gain['standard_error']:.2f}" if known else ""
     return f"{gain['mean']:+.2f}{error}"
 
 
