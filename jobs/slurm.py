@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ def submit(config: Config, run: Run, plan: Plan) -> Jobs:
     jobs = Jobs("slurm")
     ids: dict[str, str] = {}
     try:
+        _leave_job()
         for stage in plan.stages:
             if stage.needs_agent and plan.agent is not None and AGENT not in ids:
                 after = ids[stage.after[0]] if stage.after else ""
@@ -41,6 +43,15 @@ def submit(config: Config, run: Run, plan: Plan) -> Jobs:
             raise UsageError(_refused(stage.name, str(error))) from error
         raise
     return jobs
+
+
+def _leave_job() -> None:
+    """Forget the job that this runs in, if it does: sbatch hands its variables on, and srun in the
+    new job would take their numbers of tasks, CPUs and GPUs for its own."""
+    if "SLURM_JOB_ID" in os.environ:
+        for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_"))]:
+            if name != "SLURM_CONF":
+                del os.environ[name]
 
 
 def _refused(stage: str, said: str) -> str:

@@ -214,3 +214,15 @@ def test_slurm_that_is_installed_for_no_cluster_is_not_chosen(
     assert uses_slurm(auto)  # a login node is no place to train on
     monkeypatch.setenv("PING_SAYS", "scontrol: fatal: Could not establish a configuration source")
     assert not uses_slurm(auto)
+
+
+def test_a_submission_from_inside_a_job_forgets_it(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
+    submit(tmp_path)
+    assert os.environ["SLURM_CPUS_PER_TASK"] == "4"  # a wish of the user's own
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    submit(tmp_path / "inside")
+    assert [name for name in os.environ if name.startswith("SLURM_")] == ["SLURM_CONF"]
