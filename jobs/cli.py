@@ -27,7 +27,7 @@ _EXAMPLES = """examples:
   python -m jobs submit grpo model=qwen2_5_vl_7b cluster=slurm data.path=/data/geoseek
   python -m jobs submit eval name=first recipe=demo --resume
   python -m jobs submit sft grpo --dry-run grpo.beta=0.01
-  python -m jobs status first
+  python -m jobs status first --watch
   python -m jobs logs runs/first grpo --follow
   python -m jobs cancel runs/first
 """
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     submit.set_defaults(function=_submit)
     status = commands.add_parser("status", help="state, step, time and figures of a run's jobs")
     status.add_argument("run", metavar="RUN", nargs="?", help="run; default: the newest in runs/")
+    status.add_argument("--watch", "-w", action="store_true", help="go on until all have ended")
     status.set_defaults(function=_status)
     logs = commands.add_parser("logs", help="print a stage's logs")
     logs.add_argument("run", metavar="RUN", help="run directory, or its name in runs/")
@@ -190,7 +191,7 @@ def _report(config: Config, run: Run, jobs: Jobs, seconds: float) -> None:
 def _status(options: argparse.Namespace) -> int:
     from jobs.status import show_status
 
-    show_status(_find(options.run))
+    show_status(_find(options.run), options.watch)
     return 0
 
 

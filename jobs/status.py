@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.files import read_if_there
 from geoagent.run import Run
 from jobs.attempt import attempts
 from jobs.display import clock, left_of, plain_table, read_progress
 from jobs.plan import AGENT, STAGES
-from jobs.state import JobRecord, Jobs
+from jobs.state import UNFINISHED, JobRecord, Jobs
 from jobs.watch import agent_health, refresh
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
+_WATCH_S: Final = 5.0
+"""Slurm's accounting does not like to be asked more often."""
 
-def show_status(run: Run) -> None:
-    """Print it. UsageError if nothing was ever submitted."""
+
+def show_status(run: Run, watch: bool = False) -> None:
+    """Print it; with `watch` until all jobs have ended. UsageError if nothing was submitted."""
     from rich.console import Console
+    from rich.live import Live
 
-    jobs = refresh(run, Jobs.load(run))
-    records = _all(run, jobs)
     console = Console()
-    console.print(_table(run, records))
-    for job in records:
-        for line in (_figures(run, job), f"{job.stage}: {job.cause}" if job.cause else ""):
-            if line:
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
+    jobs = refresh(run, Jobs.load(run))
+    if not watch:
+        console.print(_page(run, jobs), soft_wrap=True)
+        return
+    with Live(_page(run, jobs), console=console, auto_refresh=False) as live:
+        while any(job.state in UNFINISHED for job in jobs.jobs):
+            time.sleep(_WATCH_S)
+            jobs = refresh(run, Jobs.load(run))
+            live.update(_page(run, jobs), refresh=True)
+
+
+def _page(run: Run, jobs: Jobs) -> Group:
+    """The table, and under it each stage's newest figures and the cause of its failure."""
+    from rich.console import Group
+    from rich.text import Text
+
+    records = _all(run, jobs)
+    lines = [
+        line
+        for job in records
+        for line in (_figures(run, job), f"{job.stage}: {job.cause}" if job.cause else "")
+        if line
+    ]
+    return Group(_table(run, records), *(Text(line) for line in lines))
 
 
 def _all(run: Run, jobs: Jobs) -> list[JobRecord]:

@@ -232,6 +232,8 @@ def test_status_logs_and_cancel_of_a_dead_run(
         assert re.search(line, shown), line
     assert "sft: spatial 0.5, loss 0.25" in shown
     assert "sft: its process is gone" in shown
+    assert main(["status", str(run.path), "--watch"]) == 0  # ends with the jobs
+    assert "died" in capsys.readouterr().out
 
 
 def test_runs_by_name(
