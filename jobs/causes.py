@@ -21,6 +21,8 @@ _KNOWN: Final = (
 _ERROR: Final = re.compile(
     r"^(?:\[rank\d+\]: ?)?(\w[\w.]*(?:Error|Exception|Interrupt)): (.*)$", re.M
 )
+_KILLED: Final = re.compile(r"Root Cause.*?\brank +: (\d+) .*?exitcode +: -9\b", re.S)
+"""What torchrun says of a process that was killed."""
 _MESSENGERS: Final = ("ChildFailedError", "SignalException", "DistStoreError")
 """Errors of torchrun, which only say that some process failed."""
 
@@ -42,6 +44,9 @@ def cause_of(code: int, logs: Sequence[Path]) -> str:
     errors = [found for found in _ERROR.findall(text) if not found[0].endswith(_MESSENGERS)]
     if errors:
         return f"{errors[-1][0]}: {errors[-1][1][:200]}"
+    killed = _KILLED.search(text)
+    if killed:
+        return f"rank {killed[1]} was killed from outside (out of memory, or by an administrator)"
     return f"ended with exit code {code}"
 
 

@@ -39,3 +39,14 @@ def test_torchrun_is_only_the_messenger(tmp_path: Path) -> None:
     assert cause_of(1, [here, there]) == "AssertionError: Check batch related parameters"
     here.write_text("error: data.path: /x: there is no such folder\n")
     assert cause_of(1, [here, there]) == "data.path: /x: there is no such folder"
+
+
+def test_a_killed_rank_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "err.log"
+    log.write_text(
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n"
+        "Root Cause (first observed failure):\n[0]:\n  time      : 2026-11-21_11:40:57\n"
+        "  host      : localhost\n  rank      : 3 (local_rank: 1)\n"
+        "  exitcode  : -9 (pid: 11016)\n  error_file: <N/A>\n"
+    )
+    assert cause_of(1, [log]).startswith("rank 3 was killed from outside")
