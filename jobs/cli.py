@@ -158,7 +158,7 @@ def _run_here(config: Config, run: Run, plan: Plan) -> int:
     started = time.monotonic()
     with Display(run) as display:
         display.say(f"run directory: {short(run.path)}")
-        again = f"continue with: the same command and --resume name={run.path.name}"
+        again = f"continue with: {_resuming(run, plan)}"
         chain = LocalChain(run, plan, display, config.agent.start_timeout_s)
         try:
             chain.execute()
@@ -171,6 +171,14 @@ def _run_here(config: Config, run: Run, plan: Plan) -> int:
             raise
     _report(config, run, chain.jobs, time.monotonic() - started)
     return 0
+
+
+def _resuming(run: Run, plan: Plan) -> str:
+    """The command that goes on with what this one began."""
+    stages = " ".join(stage.name for stage in plan.stages if stage.name != "prepare")
+    place = run.path.parent
+    elsewhere = "" if place == Path(Config().runs_dir).absolute() else f" runs_dir={short(place)}"
+    return f"{command()} submit {stages or 'prepare'} --resume name={run.path.name}{elsewhere}"
 
 
 def _report(config: Config, run: Run, jobs: Jobs, seconds: float) -> None:

@@ -8,10 +8,11 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import psutil
@@ -26,6 +27,7 @@ from jobs.processes import Watched, alive, stop_tree
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _POLL_S: Final = 0.05
+_NODE: Final = "GEOAGENT_MINI_NODE"
 _LONGEST_SOCKET: Final = 107
 """Bytes of a Unix socket's path."""
 
@@ -97,7 +99,16 @@ class MiniCluster:
     def start_node(self, index: int) -> None:
         """Start the slurmd of a node, again if it was stopped."""
         name = node_name(index)
-        self._start(f"slurmd-{name}", ["slurmd", "-D", "-N", name], lambda: True)
+        mark = {_NODE: name}  # its step daemons leave its process tree, but keep this
+        self._start(f"slurmd-{name}", ["slurmd", "-D", "-N", name], lambda: True, mark)
+
+    def fail_node(self, index: int) -> None:
+        """Kill all that runs on a node at once, as when it loses its power."""
+        name = node_name(index)
+        for process, variables in self._with_environment():
+            if name in (variables.get(_NODE), variables.get("SLURMD_NODENAME")):
+                with suppress(psutil.Error):
+                    process.kill()
 
     def start_controller(self) -> None:
         """Start slurmctld again after it was stopped; it goes on from its state."""
@@ -127,7 +138,13 @@ class MiniCluster:
             f"--seed-file={layout.root / 'run' / 'munge.seed'}",
         ]
 
-    def _start(self, name: str, command: list[str], ready: Callable[[], bool]) -> None:
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        ready: Callable[[], bool],
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Start a daemon in a session of its own, note its pid, and wait until it is ready."""
         with self.layout.output(name).open("ab") as output:
             process = subprocess.Popen(
@@ -135,7 +152,7 @@ class MiniCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_clean_environment() | self.environment(),
+                env=_clean_environment() | self.environment() | {**variables},
                 cwd=self.layout.root,
                 start_new_session=True,
             )
@@ -197,16 +214,21 @@ class MiniCluster:
 
     def _jobs_left(self) -> list[int]:
         """Processes of this cluster's jobs that are still there: their environment says so."""
-        left = []
+        return [
+            process.pid
+            for process, variables in self._with_environment()
+            if "SLURM_JOB_ID" in variables and process.pid != os.getpid()
+        ]
+
+    def _with_environment(self) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+        """Processes whose environment names this cluster, and that environment."""
         for process in psutil.process_iter():
             try:
                 variables = process.environ()
             except (psutil.Error, OSError):
                 continue
-            ours = variables.get("SLURM_CONF") == str(self.layout.slurm_conf)
-            if ours and "SLURM_JOB_ID" in variables and process.pid != os.getpid():
-                left.append(process.pid)
-        return left
+            if variables.get("SLURM_CONF") == str(self.layout.slurm_conf):
+                yield process, variables
 
 
 def free_ports(nodes: int) -> Ports:
