@@ -61,6 +61,12 @@ def attempts(stage: Path) -> list[Path]:
     return sorted(stage.glob("logs/attempt-*"), key=_number)
 
 
+def error_logs(stage: Path) -> list[Path]:
+    """Standard errors of a stage's newest attempt, the first node's first."""
+    found = attempts(stage)
+    return sorted(found[-1].glob("*err.log")) if found else []
+
+
 def _number(logs: Path) -> int:
     return int(logs.name.removeprefix("attempt-"))
 

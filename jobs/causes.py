@@ -23,6 +23,8 @@ _ERROR: Final = re.compile(
 )
 _KILLED: Final = re.compile(r"Root Cause.*?\brank +: (\d+) .*?exitcode +: -9\b", re.S)
 """What torchrun says of a process that was killed."""
+_PEER: Final = re.compile(r"[Cc]onnection (reset|closed|refused)")
+"""What processes say when another one has gone."""
 _MESSENGERS: Final = ("ChildFailedError", "SignalException", "DistStoreError")
 """Errors of torchrun, which only say that some process failed."""
 
@@ -41,12 +43,14 @@ def cause_of(code: int, logs: Sequence[Path]) -> str:
     for pattern, cause in _KNOWN:
         if re.search(pattern, text):
             return cause
-    errors = [found for found in _ERROR.findall(text) if not found[0].endswith(_MESSENGERS)]
-    if errors:
-        return f"{errors[-1][0]}: {errors[-1][1][:200]}"
     killed = _KILLED.search(text)
     if killed:
         return f"rank {killed[1]} was killed from outside (out of memory, or by an administrator)"
+    errors = [found for found in _ERROR.findall(text) if not found[0].endswith(_MESSENGERS)]
+    own = [found for found in errors if not _PEER.search(found[1])]
+    if errors:
+        name, message = (own or errors)[-1]
+        return f"{name}: {message[:200]}"
     return f"ended with exit code {code}"
 
 

@@ -14,6 +14,8 @@ from geoagent.agent.endpoint import read_endpoints
 from geoagent.files import read_if_there
 from geoagent.run import Run
 from jobs.accounting import Facts, facts
+from jobs.attempt import error_logs
+from jobs.causes import cause_of
 from jobs.processes import Watched, alive, stop_tree
 from jobs.squeue import queued
 from jobs.state import NOT_STARTED, UNFINISHED, JobRecord, Jobs
@@ -46,7 +48,9 @@ def _learn(run: Run, job: JobRecord, known: Facts | None) -> None:
     if job.state in ("failed", "finished"):
         outcome = read_if_there(run.stage(job.stage) / "outcome.json")
         job.peak_gib = outcome.get("peak_gib")
-        job.cause = job.cause or outcome.get("cause")
+    if job.state == "failed" and job.cause is None:
+        # From the logs of all nodes, of which some were written after the first node's outcome.
+        job.cause = cause_of(outcome.get("code", 1), error_logs(run.stage(job.stage)))
 
 
 def _lives(job: JobRecord) -> bool:

@@ -49,4 +49,9 @@ def test_a_killed_rank_is_named(tmp_path: Path) -> None:
         "  host      : localhost\n  rank      : 3 (local_rank: 1)\n"
         "  exitcode  : -9 (pid: 11016)\n  error_file: <N/A>\n"
     )
-    assert cause_of(1, [log]).startswith("rank 3 was killed from outside")
+    peer = tmp_path / "node-1.err.log"
+    peer.write_text("[rank0]: RuntimeError: [gloo/pair.cc:1] Connection closed by peer [::1]\n")
+    assert cause_of(1, [peer]).startswith("RuntimeError: [gloo")
+    assert cause_of(1, [peer, log]).startswith("rank 3 was killed from outside")
+    log.write_text("[rank3]: ValueError: bad shape\n")
+    assert cause_of(1, [peer, log]) == cause_of(1, [log, peer]) == "ValueError: bad shape"
