@@ -8,11 +8,10 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 import psutil
@@ -27,7 +26,6 @@ from jobs.processes import Watched, alive, stop_tree
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _POLL_S: Final = 0.05
-_NODE: Final = "GEOAGENT_MINI_NODE"
 _LONGEST_SOCKET: Final = 107
 """Bytes of a Unix socket's path."""
 
@@ -97,22 +95,9 @@ class MiniCluster:
             raise
 
     def start_node(self, index: int) -> None:
-        """Start the slurmd of a node, again if it was stopped."""
+        """Start the slurmd of a node."""
         name = node_name(index)
-        mark = {_NODE: name}  # its step daemons leave its process tree, but keep this
-        self._start(f"slurmd-{name}", ["slurmd", "-D", "-N", name], lambda: True, mark)
-
-    def fail_node(self, index: int) -> None:
-        """Kill all that runs on a node at once, as when it loses its power."""
-        name = node_name(index)
-        for process, variables in self._with_environment():
-            if name in (variables.get(_NODE), variables.get("SLURMD_NODENAME")):
-                with suppress(psutil.Error):
-                    process.kill()
-
-    def start_controller(self) -> None:
-        """Start slurmctld again after it was stopped; it goes on from its state."""
-        self._start("slurmctld", ["slurmctld", "-D"], self._controller_answers)
+        self._start(f"slurmd-{name}", ["slurmd", "-D", "-N", name], lambda: True)
 
     def _write_configuration(self, ports: Ports, password: str) -> None:
         layout, etc = self.layout, self.layout.slurm_conf.parent
@@ -138,13 +123,7 @@ class MiniCluster:
             f"--seed-file={layout.root / 'run' / 'munge.seed'}",
         ]
 
-    def _start(
-        self,
-        name: str,
-        command: list[str],
-        ready: Callable[[], bool],
-        variables: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
+    def _start(self, name: str, command: list[str], ready: Callable[[], bool]) -> None:
         """Start a daemon in a session of its own, note its pid, and wait until it is ready."""
         with self.layout.output(name).open("ab") as output:
             process = subprocess.Popen(
@@ -152,7 +131,7 @@ class MiniCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_clean_environment() | self.environment() | {**variables},
+                env=_clean_environment() | self.environment(),
                 cwd=self.layout.root,
                 start_new_session=True,
             )
