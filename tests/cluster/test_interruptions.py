@@ -14,8 +14,9 @@ from jobs.state import Jobs
 from .helpers import SMALL, User
 
 STEPS = 60
+"""Longer than Slurm waits with the warning of a job of one minute, on a fast machine too."""
 ONE = ("cluster.sft.nodes=1", "cluster.sft.processes_per_node=1")
-LONG = (*SMALL, *ONE, f"sft.max_steps={STEPS}", "sft.batch_size=8", "sft.save_steps=1000")
+LONG = (*SMALL, *ONE, f"sft.max_steps={STEPS}", "sft.batch_size=20", "sft.save_steps=1000")
 
 
 def losses(run: Run) -> list[tuple[int, float]]:
