@@ -50,6 +50,7 @@ def run_stage(stage: str, run: Run, then: Collection[str] = STAGES) -> int:
         summary = prepare(run, then)
     else:
         trained = _train(stage, run)
+        _part()
         if trained is None:
             print(f"{stage}: saved and stopped, as it was asked to", flush=True)
             return 0 if run.stop_request(stage).is_file() else 128 + signal.SIGTERM
@@ -57,6 +58,17 @@ def run_stage(stage: str, run: Run, then: Collection[str] = STAGES) -> int:
     if int(os.environ.get("RANK", "0")) == 0:
         write_json(run.done_file(stage), {"seconds": round(time.time() - started, 1), **summary})
     return 0
+
+
+def _part() -> None:
+    """End the process group together: a process that still talks to one that has left aborts, and
+    torchrun on the other nodes then waits minutes for it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()
 
 
 def _train(stage: str, run: Run) -> dict[str, Any] | None:
