@@ -61,10 +61,10 @@ def attempts(stage: Path) -> list[Path]:
     return sorted(stage.glob("logs/attempt-*"), key=_number)
 
 
-def error_logs(stage: Path) -> list[Path]:
-    """Standard errors of a stage's newest attempt, the first node's first."""
+def newest_logs(stage: Path, pattern: str = "*.log") -> list[Path]:
+    """Logs of a stage's newest attempt, the first node's first."""
     found = attempts(stage)
-    return sorted(found[-1].glob("*err.log")) if found else []
+    return sorted(found[-1].glob(pattern)) if found else []
 
 
 def _number(logs: Path) -> int:

@@ -223,12 +223,12 @@ def _find(name: str | None) -> Run:
 
 
 def _logs(options: argparse.Namespace) -> int:
-    from jobs.local import log_files
+    from jobs.attempt import newest_logs
     from jobs.watch import follow
 
     run = _find(options.run)
     names = [options.stage] if options.stage else [*reversed(STAGES)]
-    files = next((found for name in names if (found := log_files(run, name))), [])
+    files = next((found for name in names if (found := newest_logs(run.stage(name)))), [])
     if not files:
         known = ", ".join((*STAGES, AGENT))
         wanted = f" of {options.stage} (there are: {known})" if options.stage else ""

@@ -11,13 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from geoagent.files import read_if_there
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
-from jobs.attempt import attempts
 from jobs.display import Display
 from jobs.plan import AGENT, Plan, StagePlan
 from jobs.processes import Watched, memory_of_tree, stop_tree
@@ -246,9 +244,3 @@ def summary(jobs: Jobs) -> list[tuple[str, str, str]]:
         for job in jobs.jobs
         if job.started is not None
     ]
-
-
-def log_files(run: Run, stage: str) -> list[Path]:
-    """Logs of a stage's newest attempt."""
-    found = attempts(run.stage(stage))
-    return sorted(found[-1].glob("*.log")) if found else []

@@ -18,7 +18,8 @@ def show_plan(config: Config, plan: Plan, path: Path) -> None:
     """Print it; nothing is written or submitted."""
     from rich.console import Console
 
-    where = "on Slurm; GPUs and processes a node" if uses_slurm(config) else "on this machine"
+    slurm = uses_slurm(config)  # it may ask the controller
+    where = "on Slurm; GPUs and processes a node" if slurm else "on this machine"
     table = plain_table(f"{path.name} {where}")
     for name in ("stage", "runs", "nodes", "GPUs", "processes", "minutes"):
         table.add_column(name, no_wrap=name == "runs")
@@ -26,21 +27,21 @@ def show_plan(config: Config, plan: Plan, path: Path) -> None:
         resources = stage.resources
         numbers = (resources.nodes, resources.gpus_per_node, stage.processes)
         # Only a scheduler takes time_minutes for a limit.
-        minutes = str(resources.time_minutes) if uses_slurm(config) else "–"
+        minutes = str(resources.time_minutes) if slurm else "–"
         table.add_row(stage.name, stage.module[0], *map(str, numbers), minutes)
     console = Console()
     console.print(table)
     for line in (
         f"run directory: {path}",
-        *_lines(config, plan),
+        *_lines(config, plan, slurm),
         *plan.notes,
         "dry run: nothing was written or submitted",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _lines(config: Config, plan: Plan) -> Iterator[str]:
-    if uses_slurm(config):
+def _lines(config: Config, plan: Plan, slurm: bool) -> Iterator[str]:
+    if slurm:
         yield f"cluster: {_where(config.cluster)}"
     model, data = config.model, config.data
     random = f"random, built from seed {config.seed}"

@@ -14,7 +14,7 @@ from geoagent.agent.endpoint import read_endpoints
 from geoagent.files import read_if_there
 from geoagent.run import Run
 from jobs.accounting import Facts, facts
-from jobs.attempt import error_logs
+from jobs.attempt import newest_logs
 from jobs.causes import cause_of
 from jobs.processes import Watched, alive, stop_tree
 from jobs.squeue import queued
@@ -50,7 +50,7 @@ def _learn(run: Run, job: JobRecord, known: Facts | None) -> None:
         job.peak_gib = outcome.get("peak_gib")
     if job.state == "failed" and job.cause is None:
         # From the logs of all nodes, of which some were written after the first node's outcome.
-        job.cause = cause_of(outcome.get("code", 1), error_logs(run.stage(job.stage)))
+        job.cause = cause_of(outcome.get("code", 1), newest_logs(run.stage(job.stage), "*err.log"))
 
 
 def _lives(job: JobRecord) -> bool:

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -87,17 +87,12 @@ class MiniCluster:
             tell("starting Slurm")
             self._start("slurmdbd", ["slurmdbd", "-D"], lambda: _listens(ports.database_daemon))
             self._start("slurmctld", ["slurmctld", "-D", "-i"], self._controller_answers)
-            for index in range(self.shape.nodes):
-                self.start_node(index)
+            for name in map(node_name, range(self.shape.nodes)):
+                self._start(f"slurmd-{name}", ["slurmd", "-D", "-N", name], lambda: True)
             self._wait("slurmctld", self._nodes_are_idle)
         except BaseException:
             self.down()
             raise
-
-    def start_node(self, index: int) -> None:
-        """Start the slurmd of a node."""
-        name = node_name(index)
-        self._start(f"slurmd-{name}", ["slurmd", "-D", "-N", name], lambda: True)
 
     def _write_configuration(self, ports: Ports, password: str) -> None:
         layout, etc = self.layout, self.layout.slurm_conf.parent
@@ -136,7 +131,6 @@ class MiniCluster:
                 start_new_session=True,
             )
         known = read_if_there(self.layout.processes)
-        known.pop(name, None)
         write_json(self.layout.processes, {**known, name: asdict(Watched.of(process.pid))})
         self._wait(name, ready)
 
@@ -193,21 +187,16 @@ class MiniCluster:
 
     def _jobs_left(self) -> list[int]:
         """Processes of this cluster's jobs that are still there: their environment says so."""
-        return [
-            process.pid
-            for process, variables in self._with_environment()
-            if "SLURM_JOB_ID" in variables and process.pid != os.getpid()
-        ]
-
-    def _with_environment(self) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
-        """Processes whose environment names this cluster, and that environment."""
+        left = []
         for process in psutil.process_iter():
             try:
                 variables = process.environ()
             except (psutil.Error, OSError):
                 continue
-            if variables.get("SLURM_CONF") == str(self.layout.slurm_conf):
-                yield process, variables
+            ours = variables.get("SLURM_CONF") == str(self.layout.slurm_conf)
+            if ours and "SLURM_JOB_ID" in variables and process.pid != os.getpid():
+                left.append(process.pid)
+        return left
 
 
 def free_ports(nodes: int) -> Ports:
