@@ -9,6 +9,12 @@ import pytest
 KINDS = ("unit", "integration", "cluster")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fault-table", action="store_true", help="write docs/reference/faults.md anew"
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
     for item in items:

@@ -1,4 +1,4 @@
-"""A mini cluster for the whole session, and submitting to it."""
+"""A mini cluster for the whole session, somebody who submits to it, and the table of faults."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from jobs.minicluster.cluster import MiniCluster
 from jobs.minicluster.packages import missing
 
+from .faults import DOCUMENT, Faults, replace_table
 from .helpers import User
 
 
@@ -35,3 +36,14 @@ def user(cluster: MiniCluster, tmp_path: Path) -> Iterator[User]:
     yield user
     for path in user.runs.glob("*"):
         user.jobs("cancel", str(path))
+
+
+@pytest.fixture(scope="session")
+def faults(request: pytest.FixtureRequest) -> Iterator[Faults]:
+    """Where a test notes what a fault did; `--fault-table` writes the document."""
+    found = Faults()
+    yield found
+    if request.config.getoption("--fault-table"):
+        text = DOCUMENT.read_text(encoding="utf-8")
+        rows = list(found.rows.values())
+        DOCUMENT.write_text(replace_table(text, rows), encoding="utf-8")
