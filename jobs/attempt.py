@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from geoagent.files import read_if_there, write_json
 
-_FILE: Final = "attempt.json"
+ATTEMPT_FILE: Final = "attempt.json"
 _WAIT_S: Final = 120.0
 """How long the other nodes wait for the first: file systems show new files late."""
 _POLL_S: Final = 0.2
@@ -84,7 +84,7 @@ def _begin(stage: Path) -> tuple[Path, dict[str, Any]]:
         port = probe.getsockname()[1]
     address = os.environ.get("SLURMD_NODENAME", socket.gethostname())
     document = {"job": _key(), "address": address, "port": port, "began": time.time()}
-    write_json(logs / _FILE, document)
+    write_json(logs / ATTEMPT_FILE, document)
     return logs, document
 
 
@@ -103,7 +103,7 @@ def _wait_for(stage: Path) -> tuple[Path, dict[str, Any]]:
     deadline = time.monotonic() + _WAIT_S
     while time.monotonic() < deadline:
         for logs in reversed(attempts(stage)):
-            document = read_if_there(logs / _FILE)
+            document = read_if_there(logs / ATTEMPT_FILE)
             if document.get("job") == _key():
                 return logs, document
         time.sleep(_POLL_S)

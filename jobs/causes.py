@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+PORT_TAKEN: Final = "another program took the port that its processes were to meet at"
 _TAIL: Final = 20_000
 _KNOWN: Final = (
     (
@@ -16,6 +17,7 @@ _KNOWN: Final = (
     (r"No space left on device|Errno 28", "the disk is full: free some space, then --resume"),
     (r"Disk quota exceeded", "the storage quota is used up: free some space, then --resume"),
     (r"NCCL (error|timeout|watchdog)", "NCCL failed: look for a dead node or network in the log"),
+    (r"EADDRINUSE|[Aa]ddress already in use", PORT_TAKEN),
     (r"MemoryError|Cannot allocate memory", "out of memory"),
 )
 _ERROR: Final = re.compile(

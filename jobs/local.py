@@ -25,8 +25,6 @@ from jobs.state import NOT_STARTED, JobRecord, Jobs
 _NO_LIMIT_MIN: Final = 365 * 24 * 60
 _POLL_S: Final = 0.5
 _GRACE_S: Final = 30.0
-_AGENT_STARTS: Final = 3
-"""How often an agent that ended by itself is started in all."""
 
 
 class ChainFailed(Exception):
@@ -54,7 +52,6 @@ class LocalChain:
             records.append(JobRecord(AGENT))
         self.jobs = Jobs("local", me.pid, me.created, records)
         self._agent: _Running | None = None
-        self._agent_starts = 0
         self._current: _Running | None = None
 
     def execute(self) -> None:
@@ -131,10 +128,12 @@ class LocalChain:
     def _start_agent(self, plan: StagePlan) -> None:
         """Start the agent and wait until it has announced itself."""
         self.display.say("agent: starting")
-        self._launch_agent(plan)
+        for path in self.run.agent.glob("endpoint-*.json"):  # of one that was killed
+            path.unlink(missing_ok=True)
+        self._agent = self._launch(plan)
         started = time.monotonic()
         while not list(self.run.agent.glob("endpoint-*.json")):
-            if self._agent is not None and self._agent.job.done():
+            if self._agent.job.done():
                 cause = _outcome(self.run, AGENT).get("cause") or "its job died"
                 raise ChainFailed(f"the agent did not start: {cause} (logs: {self.run.agent}/logs)")
             if time.monotonic() - started > self.agent_wait_s:
@@ -144,26 +143,10 @@ class LocalChain:
         self.display.say(f"agent: answers after {time.monotonic() - started:.0f} s")
 
     def _look_after_agent(self) -> None:
-        """Note its peak memory; one that ended while a stage needs it is started again, a few
-        times."""
-        if self._agent is None:
-            return
-        if not self._agent.job.done():
+        """Note its peak memory; its own job starts it again if it ends."""
+        if self._agent is not None and not self._agent.job.done():
             now = round(memory_of_tree(self._agent.pid) / 1024**3, 2)
             self._agent.record.peak_gib = max(now, self._agent.record.peak_gib or 0.0)
-            return
-        if self._agent_starts >= _AGENT_STARTS:
-            return  # the stage waits for its patience and then says why it stops
-        assert self.plan.agent is not None
-        self.display.say("agent: ended by itself, starting again")
-        self._launch_agent(self.plan.agent)
-
-    def _launch_agent(self, plan: StagePlan) -> None:
-        # An agent that was killed has left its announcement behind.
-        for path in self.run.agent.glob("endpoint-*.json"):
-            path.unlink(missing_ok=True)
-        self._agent = self._launch(plan)
-        self._agent_starts += 1
 
     def _stop_agent(self, state: str) -> None:
         if self._agent is None:

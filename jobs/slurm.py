@@ -79,7 +79,12 @@ def _submit_stage(config: Config, run: Run, stage: StagePlan, ids: dict[str, str
         executor.update_parameters(slurm_dependency=",".join(before))
     return str(
         executor.submit(
-            StageTask(run.path, stage, saving_s=config.cluster.warning_s - _MARGIN_S)
+            StageTask(
+                run.path,
+                stage,
+                saving_s=config.cluster.warning_s - _MARGIN_S,
+                requeues=config.cluster.requeues,
+            )
         ).job_id
     )
 
@@ -95,7 +100,10 @@ def _submit_agent(config: Config, run: Run, plan: Plan, after: str) -> str:
         executor.update_parameters(slurm_dependency=f"afterok:{after}")
     replicas = range(config.agent.replicas)
     with executor.batch():
-        tasks = [StageTask(run.path, agent, replica=k, clients=clients) for k in replicas]
+        limit = config.cluster.requeues
+        tasks = [
+            StageTask(run.path, agent, replica=k, clients=clients, requeues=limit) for k in replicas
+        ]
         jobs = [executor.submit(task) for task in tasks]
     return str(jobs[0].job_id).partition("_")[0]
 

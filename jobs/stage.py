@@ -19,11 +19,14 @@ from jobs.attempt import Attempt, join
 from jobs.causes import cause_of
 from jobs.plan import AGENT, TRAINING, StagePlan
 from jobs.processes import Watched, alive, memory_of_tree, stop_tree
+from jobs.requeue import reason, requeue
 from jobs.rundir import environment
 from jobs.squeue import clients_queued
 
 _POLL_S: Final = 0.5
 _GRACE_S: Final = 20.0
+_AGENT_STARTS: Final = 3
+"""How often an agent that ends by itself is started in a job."""
 _LOOK_S: Final = 60.0
 """Between two questions to Slurm: schedulers don't like to be polled."""
 
@@ -55,7 +58,8 @@ class StageTask:
     `watched` is the submitting process of a local run: if that is gone, so is the reason to run.
     `devices` is CUDA_VISIBLE_DEVICES there; on Slurm it is None and the scheduler's is kept.
     `clients` are the stages that ask an agent on Slurm: it ends when none of them is queued.
-    `saving_s` is how long a program may take that is asked to save and stop.
+    `saving_s` is how long a program may take that is asked to save and stop, `requeues` how often
+    the job may be run again for something that may pass.
     """
 
     run: Path
@@ -65,6 +69,7 @@ class StageTask:
     devices: str | None = None
     clients: tuple[str, ...] = ()
     saving_s: float = 0.0
+    requeues: int = 0
     _next_look: float = field(default=0.0, init=False, repr=False)
     _program: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
@@ -81,38 +86,25 @@ class StageTask:
         outcome_file.unlink(missing_ok=True)
         outcome = self._run(run, attempt)
         write_json(outcome_file, asdict(outcome))
+        if attempt.leads and (outcome.code != 0 or self.plan.name == AGENT):
+            why = reason(outcome.code, outcome.cause)
+            if why is not None and self._is_needed(run, at_once=True):
+                requeue(why, attempt, folder, self.requeues)
         if outcome.code != 0:
             raise StageFailed(f"{outcome.cause}; log: {outcome.log}")
         return asdict(outcome)
 
     def _run(self, run: Run, attempt: Attempt) -> Outcome:
-        started, peak, unneeded = time.time(), 0, False
-        with attempt.log("out").open("wb") as out, attempt.log("err").open("wb") as err:
-            process = subprocess.Popen(
-                self.command(run, attempt),
-                stdout=out,
-                stderr=err,
-                stdin=subprocess.DEVNULL,
-                env=self._environment(run),
-                start_new_session=True,
-                preexec_fn=die_with_parent(),
-            )
-            self._program = process
-            try:
-                while process.poll() is None:
-                    if self.watched is not None and not alive(self.watched):
-                        break
-                    peak = max(peak, memory_of_tree(process.pid))
-                    unneeded = not self._is_needed(run)
-                    if unneeded:
-                        break
-                    time.sleep(_POLL_S)
-            finally:
-                ended = process.poll()
-                stop_tree(process.pid, grace_s=_GRACE_S)  # also what it has left behind
-        # Stopped by us: its exit status was taken by the wait inside stop_tree.
-        code = -signal.SIGTERM if ended is None else ended
-        code = 0 if unneeded else code
+        started, starts = time.time(), 1
+        code, peak = self._run_program(run, attempt)
+        # 0: asked to end; 2: somebody has to mend something first.
+        while self.plan.name == AGENT and code not in (0, 2) and starts < _AGENT_STARTS:
+            if not self._submitter_lives():
+                break
+            starts += 1
+            print(f"the agent ended ({code}); starting it again", file=sys.stderr, flush=True)
+            code, more = self._run_program(run, attempt)
+            peak = max(peak, more)
         cause = cause_of(code, attempt.errors()) if code else None
         if code == 0 and self._is_undone(run, attempt):
             code, cause = _UNDONE, "its program ended before its work was done"
@@ -126,6 +118,37 @@ class StageTask:
             str(attempt.log("err")),
         )
 
+    def _run_program(self, run: Run, attempt: Attempt) -> tuple[int, int]:
+        """Exit code (negative: a signal) and peak memory in bytes of the stage's program."""
+        peak, unneeded = 0, False
+        with attempt.log("out").open("ab") as out, attempt.log("err").open("ab") as err:
+            process = subprocess.Popen(
+                self.command(run, attempt),
+                stdout=out,
+                stderr=err,
+                stdin=subprocess.DEVNULL,
+                env=self._environment(run),
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+            self._program = process
+            try:
+                while process.poll() is None and self._submitter_lives():
+                    peak = max(peak, memory_of_tree(process.pid))
+                    unneeded = not self._is_needed(run)
+                    if unneeded:
+                        break
+                    time.sleep(_POLL_S)
+            finally:
+                ended = process.poll()
+                stop_tree(process.pid, grace_s=_GRACE_S)  # also what it has left behind
+        # Stopped by us: its exit status was taken by the wait inside stop_tree.
+        code = -signal.SIGTERM if ended is None else ended
+        return 0 if unneeded else code, peak
+
+    def _submitter_lives(self) -> bool:
+        return self.watched is None or alive(self.watched)
+
     def _is_undone(self, run: Run, attempt: Attempt) -> bool:
         """Whether the first node's program has not written done.json, which an agent never does,
         and nobody asked it to save and stop."""
@@ -138,9 +161,9 @@ class StageTask:
         chosen = {} if self.devices is None else {"CUDA_VISIBLE_DEVICES": self.devices}
         return environment(run) | chosen
 
-    def _is_needed(self, run: Run) -> bool:
+    def _is_needed(self, run: Run, at_once: bool = False) -> bool:
         """False for an agent on Slurm whose clients have all left the queue, however they ended."""
-        if not self.clients or time.monotonic() < self._next_look:
+        if not self.clients or (time.monotonic() < self._next_look and not at_once):
             return True
         self._next_look = time.monotonic() + _LOOK_S
         return clients_queued(run, self.clients)

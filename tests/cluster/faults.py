@@ -47,7 +47,9 @@ def table(rows: Sequence[Row]) -> str:
     head = ("fault", "result", "steps trained twice", "steps lost", "wrong rewards")
     lines = [" | ".join(head), "|".join(["---"] * len(head))]
     for row in rows:
-        counts = ("–" if count is None else str(count) for count in (row.twice, row.lost, row.wrong))
+        counts = (
+            "–" if count is None else str(count) for count in (row.twice, row.lost, row.wrong)
+        )
         lines.append(" | ".join((row.fault, row.result, *counts)))
     return "".join(f"| {line} |\n" for line in lines)
 
