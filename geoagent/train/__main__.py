@@ -82,8 +82,11 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
     prepare_torch()
     from geoagent.rewards.registry import weighted
     from geoagent.train.arguments import grpo_arguments, sft_arguments
-    from geoagent.train.checkpoints import is_last, latest
+    from geoagent.train.checkpoints import discard_incomplete, is_last, latest
 
+    if int(os.environ.get("RANK", "0")) == 0:
+        for name in discard_incomplete(run.checkpoints(stage)):
+            print(f"{stage}: {name} is not complete; removed", file=sys.stderr, flush=True)
     config = run.config()
     max_steps = getattr(config, stage).max_steps
     done = latest(run.checkpoints(stage))

@@ -141,7 +141,7 @@ def _common(config: Config, run: Run, stage: str, settings: SftConfig | GrpoConf
         "save_total_limit": settings.keep_checkpoints,
         "logging_steps": settings.logging_steps,
         "external_plugins": str(Path(__file__).with_name("plugin.py")),
-        "callbacks": ["geoagent_progress", "geoagent_stop"],
+        "callbacks": ["geoagent_progress", "geoagent_seal", "geoagent_stop"],
         **_tuner(settings.lora),
         **_device(settings),
     }

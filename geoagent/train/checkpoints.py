@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from pathlib import Path
+from typing import Final
 
-from geoagent.files import read_json
+from geoagent.files import read_if_there, read_json, write_json
 
-_NAME = re.compile(r"checkpoint-(\d+)")
+SEAL: Final = "complete.json"
+"""Lists the files of a checkpoint with their sizes in bytes; written once all are on disk."""
+_NAME: Final = re.compile(r"checkpoint-(\d+)")
 
 
 def latest(folder: Path) -> Path | None:
     """The complete checkpoint with the highest step in `folder`, or None.
 
-    A checkpoint that was being written when its job was killed is passed over.
+    One that was being written when its job was killed or its disk was full, or that has lost a
+    part since, is passed over.
     """
-    if not folder.is_dir():
-        return None
-    steps = [
-        (int(match.group(1)), path)
-        for path in folder.iterdir()
-        if (match := _NAME.fullmatch(path.name)) and is_complete(path)
-    ]
-    return max(steps)[1] if steps else None
+    return max((found for found in _all(folder) if is_complete(found)), key=_step, default=None)
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """The trainer writes its state after weights, optimizer and random state; weights must be
-    there in one of the forms that can be loaded."""
-    state = checkpoint / "trainer_state.json"
-    if not state.is_file() or state.stat().st_size == 0:
+    """Whether it was saved to its end and all of its files have the size that they then had."""
+    sizes = read_if_there(checkpoint / SEAL).get("files")
+    if not isinstance(sizes, dict) or not sizes:
         return False
-    forms = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
-    return any((checkpoint / name).is_file() for name in forms)
+    return all(_size(checkpoint / name) == size for name, size in sizes.items())
+
+
+def seal(checkpoint: Path) -> None:
+    """Mark a checkpoint as complete, for the process that knows that all others have written."""
+    files = [path for path in checkpoint.rglob("*") if path.is_file() and path.name != SEAL]
+    for path in files:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in sorted(files)}
+    write_json(checkpoint / SEAL, {"files": sizes})
+
+
+def discard_incomplete(folder: Path) -> list[str]:
+    """Remove what `latest` passes over, and return its names: nobody can go on from there, it
+    takes space, and its seal could be taken for that of the files that will be written over it."""
+    left = [found for found in _all(folder) if not is_complete(found)]
+    for path in left:
+        shutil.rmtree(path)
+    return [path.name for path in left]
 
 
 def is_last(checkpoint: Path, max_steps: int | None = None) -> bool:
@@ -40,3 +56,20 @@ def is_last(checkpoint: Path, max_steps: int | None = None) -> bool:
     be."""
     state = read_json(checkpoint / "trainer_state.json")
     return bool(state["global_step"] >= (max_steps or state["max_steps"]))
+
+
+def _all(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

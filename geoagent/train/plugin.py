@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from swift.callbacks import TrainerCallback, callbacks_map
@@ -19,6 +20,7 @@ from geoagent.errors import OutageError, UsageError, tell
 from geoagent.progress import Progress
 from geoagent.run import Run
 from geoagent.train.arguments import base_model
+from geoagent.train.checkpoints import seal
 
 RUN = Run.open(os.environ["GEOAGENT_RUN"])
 STAGE = os.environ["GEOAGENT_STAGE"]
@@ -52,6 +54,18 @@ class ProgressCallback(TrainerCallback):
             and (name in self.SHOWN or (name.startswith("rewards/") and name.endswith("/mean")))
         }
         self.progress.update(state.global_step, "training", **shown)
+
+
+class SealCallback(TrainerCallback):
+    """Marks a checkpoint as complete once all processes have written their parts of it."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        import torch.distributed as dist
+
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            dist.barrier()
+        if state.is_world_process_zero:
+            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 class StopCallback(TrainerCallback):
@@ -156,6 +170,7 @@ def register_rewards() -> None:
 
 
 callbacks_map["geoagent_progress"] = ProgressCallback
+callbacks_map["geoagent_seal"] = SealCallback
 callbacks_map["geoagent_stop"] = StopCallback
 use_image_tokens_of(base_model(CONFIG, RUN))
 if getattr(CONFIG, STAGE).deepspeed == "zero3":

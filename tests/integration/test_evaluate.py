@@ -19,6 +19,7 @@ from geoagent.evaluate.models import Candidate
 from geoagent.evaluate.predict import VISION_TOKENS, Predictor
 from geoagent.files import write_jsonl
 from geoagent.run import Run
+from geoagent.train.checkpoints import seal
 
 PIXELS = 112 * 112
 TINY = TinyModelConfig(
@@ -164,12 +165,12 @@ def make_run(folder: Path, path: Path, config: Config) -> Run:
     shutil.copytree(folder / "model", run.model)
     full = run.checkpoints("sft") / "checkpoint-2"
     shutil.copytree(folder / "model", full)
-    (full / "trainer_state.json").write_text("{}")
+    seal(full)
     adapters = run.checkpoints("grpo") / "checkpoint-3"
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(run.model)
     settings = LoraConfig(target_modules=["q_proj", "v_proj"], r=4, init_lora_weights=False)
     get_peft_model(model, settings).save_pretrained(adapters)
-    (adapters / "trainer_state.json").write_text("{}")
+    seal(adapters)
     run.config_file.write_text(to_yaml(config))
     return run
 

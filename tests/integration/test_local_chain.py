@@ -19,6 +19,7 @@ import pytest
 
 from geoagent.config import StageResources, resolve
 from geoagent.run import Run
+from geoagent.train.checkpoints import seal
 from jobs.display import Display
 from jobs.local import ChainFailed, LocalChain, _devices, summary
 from jobs.plan import Plan, StagePlan
@@ -140,8 +141,8 @@ def test_what_a_stage_says_of_its_work_is_shown(
 ) -> None:
     old = run.checkpoints("prepare") / "checkpoint-7"
     old.mkdir(parents=True)
-    for name in ("trainer_state.json", "model.safetensors"):
-        (old / name).write_text("{}")
+    (old / "model.safetensors").write_text("{}")
+    seal(old)
     run.progress_file("prepare").write_text('{"step": 9, "total": 9}')
     execute(run, stage("prepare", "say"))
     shown = capsys.readouterr().out

@@ -23,6 +23,7 @@ from geoagent.config import Config, to_yaml
 from geoagent.errors import OutageError
 from geoagent.files import write_json, write_jsonl
 from geoagent.run import Run
+from geoagent.train.checkpoints import seal
 
 REASONING = "The flag by the street is the flag of Peru and the signs are in Spanish. " * 3
 
@@ -657,9 +658,9 @@ def test_locate_names_the_model_that_may_be_meant(
     checkpoints = run.checkpoints("sft")
     for name in ("checkpoint-100", "checkpoint-550", "checkpoint-600"):
         write_json(checkpoints / name / "config.json", {})
-        write_json(checkpoints / name / "trainer_state.json", {})
     for name in ("checkpoint-100", "checkpoint-550"):  # the last was killed before its weights
         (checkpoints / name / "model.safetensors").touch()
+        seal(checkpoints / name)
     monkeypatch.chdir(tmp_path)
 
     def refusal(model: str) -> str:

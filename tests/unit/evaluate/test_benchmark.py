@@ -21,6 +21,7 @@ from geoagent.evaluate.scoring import gain
 from geoagent.evaluate.table import table
 from geoagent.files import read_jsonl, write_json, write_jsonl
 from geoagent.run import Run
+from geoagent.train.checkpoints import seal
 
 PLACES = {
     "a": ("Peru; Ancash; Huaraz", -9.52614, -77.52869),
@@ -114,9 +115,9 @@ def weigh(config: Config, **weights: float) -> None:
 def checkpoint(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True)
-        for name in ("trainer_state.json", "config.json"):
-            (folder / name).write_text("{}")
+        (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(b"weights")
+        seal(folder)
 
 
 def result_of(run: Run, benchmark: str = "heldout") -> Any:

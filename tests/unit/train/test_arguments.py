@@ -10,7 +10,7 @@ from geoagent.config import Config, resolve
 from geoagent.errors import UsageError
 from geoagent.run import Run
 from geoagent.train.arguments import grpo_arguments, sft_arguments
-from geoagent.train.checkpoints import latest
+from geoagent.train.checkpoints import discard_incomplete, latest, seal
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +33,7 @@ def checkpoint(run: Run, stage: str, step: int, weights: str = "model.safetensor
     folder.mkdir(parents=True)
     (folder / "trainer_state.json").write_text("{}")
     (folder / weights).write_text("x")
+    seal(folder)
     return folder
 
 
@@ -106,7 +107,12 @@ def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
     (run.checkpoints("sft") / "checkpoint-20").mkdir()
     no_state = checkpoint(run, "sft", 30)
     (no_state / "trainer_state.json").unlink()
-    no_weights = checkpoint(run, "sft", 40)
-    (no_weights / "model.safetensors").unlink()
+    cut = checkpoint(run, "sft", 40)
+    (cut / "model.safetensors").write_text("")
+    no_seal = checkpoint(run, "sft", 50)
+    (no_seal / "complete.json").unlink()
     (run.checkpoints("sft") / "images").mkdir()
     assert latest(run.checkpoints("sft")) == whole
+    left = ["checkpoint-20", "checkpoint-30", "checkpoint-40", "checkpoint-50"]
+    assert sorted(discard_incomplete(run.checkpoints("sft"))) == left
+    assert sorted(path.name for path in whole.parent.iterdir()) == ["checkpoint-10", "images"]
