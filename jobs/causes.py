@@ -23,8 +23,8 @@ _KNOWN: Final = (
 _ERROR: Final = re.compile(
     r"^(?:\[rank\d+\]: ?)?(\w[\w.]*(?:Error|Exception|Interrupt)): (.*)$", re.M
 )
-_KILLED: Final = re.compile(r"Root Cause.*?\brank +: (\d+) .*?exitcode +: -9\b", re.S)
-"""What torchrun says of a process that was killed."""
+_KILLED: Final = re.compile(r"Root Cause[^=]*?\brank +: (\d+) [^=]*?exitcode +: -9\b")
+"""What torchrun says of a process that was killed; a line of = ends its report."""
 _PEER: Final = re.compile(r"[Cc]onnection (reset|closed|refused)")
 """What processes say when another one has gone."""
 _MESSENGERS: Final = ("ChildFailedError", "SignalException", "DistStoreError")

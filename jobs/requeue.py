@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,8 @@ _OUTAGE: Final = 75
 """Exit code of a program that a service it needs has left alone (geoagent.errors)."""
 _END_S: Final = 120.0
 """How long Slurm may take to end a job that it was asked to requeue."""
+_EXCLUDE_S: Final = 4.0
+"""Less than KillWait, whose default is 30 s."""
 
 
 def reason(code: int, cause: str | None) -> str | None:
@@ -35,9 +39,14 @@ def reason(code: int, cause: str | None) -> str | None:
     return "pre-empted" if _preempted() else None
 
 
-def requeue(why: str, attempt: Attempt, stage: Path, limit: int) -> None:
-    """Ask Slurm to run this job again, which ends it; returns if it was `limit` times already, or
-    if Slurm refuses. Pre-emption is nobody's fault and does not count."""
+def requeue(
+    why: str, attempt: Attempt, stage: Path, limit: int, without: Collection[str] = ()
+) -> None:
+    """Ask Slurm to run this job again, on other nodes than `without`, which ends it.
+
+    Returns if it was `limit` times already, or if Slurm refuses. Pre-emption is nobody's fault and
+    does not count.
+    """
     job = job_id()
     earlier = [read_if_there(logs / ATTEMPT_FILE) for logs in attempts(stage)]
     ours = [one for one in earlier if str(one.get("job", "")).partition(".")[0] == job]
@@ -48,11 +57,34 @@ def requeue(why: str, attempt: Attempt, stage: Path, limit: int) -> None:
     noted = attempt.logs / ATTEMPT_FILE
     write_json(noted, {**read_if_there(noted), "requeued": why})
     _say(f"{why}: asking Slurm to run this job again")
-    result = subprocess.run(["scontrol", "requeue", str(job)], capture_output=True, text=True)
-    if result.returncode != 0:
-        _say(f"Slurm refuses: {result.stderr.strip()}")
+    # Slurm ends this job at once; ignoring that, here and in scontrol, leaves KillWait seconds.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    refused = _scontrol("requeue", str(job))
+    if refused:
+        _say(f"Slurm refuses: {refused}")
         return
+    if without:
+        _exclude(str(job), without)
     time.sleep(_END_S)  # leaving now would count as a failure if it came first
+
+
+def _exclude(job: str, nodes: Collection[str]) -> None:
+    """Keep a job that has just been requeued off these nodes. Slurm takes that for a job that
+    waits only, and this one does not start again before its old credentials have expired."""
+    known = _show(job).get("ExcNodeList", "(null)")
+    everything = ",".join([*([] if known == "(null)" else [known]), *sorted(nodes)])
+    deadline = time.monotonic() + _EXCLUDE_S
+    while refused := _scontrol("update", f"jobid={job}", f"excnodelist={everything}"):
+        if time.monotonic() > deadline:
+            _say(f"{', '.join(nodes)} cannot be excluded: {refused}")
+            return
+        time.sleep(0.1)
+
+
+def _scontrol(*words: str) -> str:
+    """What scontrol says if it refuses."""
+    result = subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)
+    return result.stderr.strip() or "no reason" if result.returncode != 0 else ""
 
 
 def job_id() -> str | None:
@@ -63,13 +95,18 @@ def job_id() -> str | None:
 def _preempted() -> bool:
     """Whether the scheduler has told this job to make room, and has not ended it yet. False for
     one that was cancelled or is out of time: it would come back from the dead."""
-    command = ["scontrol", "show", "job", "--oneliner", str(job_id())]
+    found = _show(str(job_id()))
+    return found.get("JobState") == "RUNNING" and found.get("PreemptTime", "None") != "None"
+
+
+def _show(job: str) -> dict[str, str]:
+    """What Slurm knows of a job; {} if it does not answer."""
+    command = ["scontrol", "show", "job", "--oneliner", job]
     try:
         text = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
-        return False
-    found = dict(re.findall(r"(\w+)=(\S+)", text))
-    return found.get("JobState") == "RUNNING" and found.get("PreemptTime", "None") != "None"
+        return {}
+    return dict(re.findall(r"(\w+)=(\S+)", text))
 
 
 def _say(message: str) -> None:

@@ -28,7 +28,7 @@ _EXAMPLES: Final = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m jobs.minicluster",
-        description="A real Slurm on this machine: three nodes, two partitions, accounting.",
+        description="A real Slurm on this machine: three nodes, three partitions, accounting.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -86,13 +86,21 @@ class MiniCluster:
             database.create(layout, password)
             tell("starting Slurm")
             self._start("slurmdbd", ["slurmdbd", "-D"], lambda: _listens(ports.database_daemon))
-            self._start("slurmctld", ["slurmctld", "-D", "-i"], self._controller_answers)
+            self.start_controller()
             for name in map(node_name, range(self.shape.nodes)):
-                self._start(f"slurmd-{name}", ["slurmd", "-D", "-N", name], lambda: True)
+                self.start_node(name)
             self._wait("slurmctld", self._nodes_are_idle)
         except BaseException:
             self.down()
             raise
+
+    def start_controller(self) -> None:
+        """Start slurmctld, with the state that an earlier one has left."""
+        self._start("slurmctld", ["slurmctld", "-D", "-i"], self._controller_answers)
+
+    def start_node(self, name: str) -> None:
+        """Start a node's slurmd; the node is there a moment later."""
+        self._start(f"slurmd-{name}", ["slurmd", "-D", "-N", name], lambda: True)
 
     def _write_configuration(self, ports: Ports, password: str) -> None:
         layout, etc = self.layout, self.layout.slurm_conf.parent

@@ -7,7 +7,7 @@ import socket
 from typing import Final
 
 from jobs.minicluster import database
-from jobs.minicluster.layout import LOW, NORMAL, Layout, Ports, Shape, node_name
+from jobs.minicluster.layout import LOW, NORMAL, SCAVENGE, Layout, Ports, Shape, node_name
 
 CLUSTER: Final = "mini"
 
@@ -48,8 +48,7 @@ GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
-# Tells a job that is pre-empted what a time limit tells it: save now.
-SlurmctldParameters=preempt_send_user_signal
+{preempt_signal}
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 SlurmctldTimeout=30
 SlurmdTimeout=10
@@ -63,7 +62,12 @@ AccountingStorageTRES=gres/gpu
 {nodes}
 PartitionName={normal} Nodes=ALL Default=YES PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
 PartitionName={low} Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE GraceTime=10 MaxTime=INFINITE
+PartitionName={scavenge} Nodes=ALL PriorityTier=1 PreemptMode=CANCEL GraceTime=30 MaxTime=INFINITE
 """
+
+_PREEMPT_SIGNAL: Final = """\
+# Tells a job that is pre-empted what a time limit tells it: save now.
+SlurmctldParameters=preempt_send_user_signal"""
 
 _SLURMDBD: Final = """\
 AuthType=auth/munge
@@ -101,6 +105,8 @@ def slurm_conf(layout: Layout, shape: Shape, ports: Ports, first_job_id: int) ->
         nodes=nodes,
         normal=NORMAL,
         low=LOW,
+        scavenge=SCAVENGE,
+        preempt_signal=_PREEMPT_SIGNAL if shape.preempt_signal else "",
     )
 
 

@@ -8,7 +8,9 @@ from typing import Final
 
 NORMAL: Final = "normal"
 LOW: Final = "low"
-"""Jobs of this partition are stopped and requeued when one of the other wants their nodes."""
+"""Jobs of this partition are stopped and requeued when one of the first wants their nodes."""
+SCAVENGE: Final = "scavenge"
+"""Here they are stopped and cancelled."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Shape:
     gpus: int = 2
     """A node; they are device files without a device behind them."""
     max_array_size: int = 1001
+    preempt_signal: bool = True
+    """Whether a job that is pre-empted gets its warning signal, which few clusters switch on."""
 
 
 @dataclass(frozen=True)

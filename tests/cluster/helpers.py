@@ -64,15 +64,35 @@ class User:
         lines = self.cluster.slurm("sacct", "-X", "-n", "-P", "-o", "State", "-j", job)
         return (lines.split() or ["PENDING"])[0]
 
+    def leaves_queue(self, run: Run, stage: str) -> None:
+        """A job that was cancelled is there until all of its processes have ended."""
+        deadline = time.monotonic() + 60
+        while self.cluster.slurm("squeue", "-h", "-j", Jobs.load(run).of(stage).id):
+            assert time.monotonic() < deadline, self.logs(run)
+            time.sleep(0.5)
+
+    def states(self, run: Run, stage: str) -> list[str]:
+        """Of all tries of the stage's job, the newest last: [REQUEUED, RUNNING], …"""
+        job = Jobs.load(run).of(stage).id
+        lines = self.cluster.slurm("sacct", "-D", "-X", "-n", "-P", "-o", "State", "-j", job)
+        return [line.split()[0] for line in lines.splitlines()] or ["PENDING"]
+
     def wait(
-        self, run: Run, stage: str, until: Callable[[str], bool] = ENDED.__contains__, seconds=300
+        self,
+        run: Run,
+        stage: str,
+        until: Callable[[str], bool] = ENDED.__contains__,
+        seconds: float = 300,
+        every: bool = False,
     ) -> str:
-        """The stage's state once `until` holds of it."""
+        """The stage's state once `until` holds of it, or of any earlier one of its `every` try."""
         deadline = time.monotonic() + seconds
-        while not until(state := self.state(run, stage)):
+        while True:
+            state = self.state(run, stage)
+            if until(state) or (every and any(map(until, self.states(run, stage)))):
+                return state
             assert time.monotonic() < deadline, f"{stage} is still {state}\n{self.logs(run)}"
             time.sleep(0.5)
-        return state
 
     def logs(self, run: Run) -> str:
         """The ends of all logs, for the message of a test that fails."""

@@ -4,39 +4,175 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import psutil
+import pytest
 
+from geoagent.files import read_if_there
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
+from jobs.minicluster.cluster import MiniCluster
 
+from .faults import Faults
 from .helpers import SMALL, User
-from .test_interruptions import losses, wait_for_step
+from .nodes import kill_node, rank, stop_controller
+from .test_interruptions import attempts, losses, wait_for_step
+
+STEPS = 24
+SAVE = 4
+LONG = (*SMALL, f"sft.max_steps={STEPS}", f"sft.save_steps={SAVE}", "sft.batch_size=8")
+TWO = ("cluster.sft.processes_per_node=1",)  # one on each of two nodes
+ONE = ("cluster.sft.nodes=1", "cluster.sft.processes_per_node=1")
 
 
-def rank(run: Run, number: int) -> int:
-    """Pid of a training process, which torchrun gave its rank."""
-    for process in psutil.process_iter():
-        try:
-            variables, words = process.environ(), process.cmdline()
-        except (psutil.Error, OSError):
-            continue
-        if variables.get("RANK") == str(number) and str(run.path) in words:
-            return process.pid
-    raise AssertionError(f"no rank {number}")
+def counts(run: Run, steps: int = STEPS) -> dict[str, int]:
+    """Of a run that is done: steps that were trained twice, and steps that are missing."""
+    done = [step for step, _ in losses(run)]
+    return {"twice": len(done) - len({*done}), "lost": len({*range(1, steps + 1)} - {*done})}
 
 
-def test_a_killed_rank_is_named_and_training_can_go_on(user: User) -> None:
-    run = user.submit("sft", *SMALL, "sft.max_steps=40", "sft.save_steps=3")
-    wait_for_step(user, run, 5)
-    os.kill(rank(run, 3), signal.SIGKILL)
-    assert user.wait(run, "sft", seconds=120) == "FAILED"
-    assert "sft: rank 3 was killed from outside" in user.jobs("status", str(run.path)).stdout
-    saved = latest(run.checkpoints("sft"))
-    assert saved is not None
-    words = ["--resume", f"runs_dir={user.runs}", "name=run", "sft.max_steps=40"]
-    assert user.jobs("submit", "sft", *words).returncode == 0
+def go_on(user: User, run: Run) -> None:
+    """Submit again by hand, and wait for the end."""
+    user.leaves_queue(run, "sft")
+    words = ["submit", "sft", "--resume", f"runs_dir={user.runs}", f"name={run.path.name}"]
+    result = user.jobs(*words)
+    assert result.returncode == 0, result.stdout + result.stderr
     assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
-    steps = [step for step, _ in losses(run)]
-    assert sorted({*steps}) == list(range(1, 41))
-    assert len(steps) - 40 <= 3 + 1  # no more than since the checkpoint
+
+
+def test_a_killed_rank_is_named_and_training_can_go_on(user: User, faults: Faults) -> None:
+    run = user.submit("sft", *LONG, *TWO)
+    wait_for_step(user, run, SAVE + 1)
+    os.kill(rank(run, 1), signal.SIGKILL)
+    assert user.wait(run, "sft", seconds=120) == "FAILED"
+    said = "rank 1 was killed from outside"
+    assert f"sft: {said}" in user.jobs("status", str(run.path)).stdout
+    go_on(user, run)
+    found = counts(run)
+    assert found["lost"] == 0
+    assert found["twice"] <= SAVE
+    faults("rank 1 killed with SIGKILL", f'stopped: "{said} …"; finished after `--resume`', **found)
+
+
+def test_a_node_that_dies(user: User, cluster: MiniCluster, faults: Faults) -> None:
+    run = user.submit("sft", *LONG, *TWO)
+    wait_for_step(user, run, SAVE + 1)
+    node = read_if_there(run.logs("sft", 1) / "attempt.json")["address"]  # of rank 0
+    kill_node(cluster, node)
+    try:
+        user.wait(run, "sft", "NODE_FAIL".__eq__, seconds=120, every=True)
+        user.wait(run, "sft", "NODE_FAIL".__ne__)  # it is that for a moment before it waits again
+        assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
+    finally:
+        cluster.start_node(node)
+    assert attempts(run) == ["attempt-1", "attempt-2"]
+    assert read_if_there(run.logs("sft", 2) / "attempt.json")["address"] != node
+    found = counts(run)
+    assert found["lost"] == 0
+    assert found["twice"] <= SAVE
+    result = "survived: requeued by Slurm, finished on other nodes"
+    faults("slurmd killed with its steps (node failure)", result, **found)
+
+
+def test_the_controller_is_restarted(user: User, cluster: MiniCluster, faults: Faults) -> None:
+    run = user.submit("sft", *LONG, *ONE)
+    wait_for_step(user, run, 3)
+    stop_controller(cluster)
+    time.sleep(5)
+    cluster.start_controller()
+    assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
+    assert attempts(run) == ["attempt-1"]
+    found = counts(run)
+    assert found == {"twice": 0, "lost": 0}
+    faults("slurmctld restarted during a run", "survived: the job did not notice", **found)
+
+
+def test_the_port_of_the_rendezvous_is_taken(user: User, faults: Faults) -> None:
+    run = user.submit("sft", *SMALL, *TWO)
+    file = run.logs("sft", 1) / "attempt.json"
+    deadline = time.monotonic() + 180
+    while not (meeting := read_if_there(file)):
+        assert time.monotonic() < deadline, user.logs(run)
+        time.sleep(0.01)
+    with socket.socket() as other:  # before torchrun, which has to import torch, comes to it
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("0.0.0.0", meeting["port"]))
+        other.listen()
+        while "requeued" not in read_if_there(file):
+            assert time.monotonic() < deadline, user.logs(run)
+            time.sleep(0.1)
+    user.wait(run, "sft", "REQUEUED".__eq__, every=True)
+    assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
+    assert attempts(run) == ["attempt-1", "attempt-2"]
+    found = counts(run, steps=6)
+    assert found == {"twice": 0, "lost": 0}
+    faults("port already taken", "survived: requeued, met at another port", **found)
+
+
+def test_the_newest_checkpoint_is_cut(user: User, faults: Faults) -> None:
+    run = user.submit("sft", *LONG, *ONE)
+    wait_for_step(user, run, 2 * SAVE + 1)
+    user.jobs("cancel", str(run.path))
+    assert user.wait(run, "sft") == "CANCELLED"
+    newest = latest(run.checkpoints("sft"))
+    assert newest is not None
+    weights = newest / "model.safetensors"
+    os.truncate(weights, weights.stat().st_size // 2)
+    before = latest(run.checkpoints("sft"))
+    assert before is not None
+    go_on(user, run)
+    assert f"{newest.name} is not complete; removed" in (run.logs("sft", 2) / "err.log").read_text()
+    found = counts(run)
+    assert found["lost"] == 0
+    assert found["twice"] <= 2 * SAVE
+    result = f"survived: removed, went on from {before.name} instead of {newest.name}"
+    faults("newest checkpoint truncated", result, **found)
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="disk") as folder:
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", folder]
+        if subprocess.run(mount, capture_output=True).returncode != 0:
+            pytest.skip("a small disk needs the right to mount")
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """A file that leaves so many bytes free."""
+    status = os.statvfs(disk)
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - leave)
+    return ballast
+
+
+def test_the_disk_is_full_during_a_save(cluster: MiniCluster, faults: Faults) -> None:
+    with small_disk(1200) as disk:
+        user = User(cluster, disk)
+        run = user.submit("sft", *LONG, *ONE)
+        wait_for_step(user, run, SAVE + 1)
+        ballast = fill(disk, leave=4_000_000)  # a checkpoint takes more
+        assert user.wait(run, "sft", seconds=120) == "FAILED", user.logs(run)
+        shown = user.jobs("status", str(run.path)).stdout
+        said = "the disk is full: free some space"
+        assert f"sft: {said}" in shown, shown + user.logs(run)
+        saved = latest(run.checkpoints("sft"))
+        assert saved is not None
+        assert saved.name == f"checkpoint-{SAVE}"
+        ballast.unlink()
+        go_on(user, run)
+        found = counts(run)
+        assert found["lost"] == 0
+        assert found["twice"] <= SAVE
+    result = f'stopped: "{said} …"; finished after `--resume`'
+    faults("run directory full during a save", result, **found)

@@ -53,5 +53,9 @@ def test_a_killed_rank_is_named(tmp_path: Path) -> None:
     peer.write_text("[rank0]: RuntimeError: [gloo/pair.cc:1] Connection closed by peer [::1]\n")
     assert cause_of(1, [peer]).startswith("RuntimeError: [gloo")
     assert cause_of(1, [peer, log]).startswith("rank 3 was killed from outside")
+    other = log.read_text().replace("rank      : 3", "rank      : 1").replace("-9", "1 ")
+    peer.write_text(f"{other}======\n")  # what failed on the other node, because of rank 3
+    assert cause_of(1, [log, peer]).startswith("rank 3 was killed from outside")
     log.write_text("[rank3]: ValueError: bad shape\n")
+    peer.write_text("[rank0]: RuntimeError: [gloo/pair.cc:1] Connection closed by peer [::1]\n")
     assert cause_of(1, [peer, log]) == cause_of(1, [log, peer]) == "ValueError: bad shape"
