@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from jobs.minicluster.cluster import MiniCluster
 from jobs.minicluster.packages import missing
 
 from .faults import DOCUMENT, Faults, replace_table
-from .helpers import User
+from .helpers import User, mini_cluster
 
 
 @pytest.fixture(scope="session")
@@ -20,14 +19,8 @@ def cluster() -> Iterator[MiniCluster]:
     if missing():
         reason = f"not installed: {', '.join(missing())}; make cluster-packages"
         pytest.skip(reason)
-    # Not pytest's folder: its path is too long for Unix sockets.
-    with tempfile.TemporaryDirectory(prefix="mini") as folder:
-        cluster = MiniCluster(Path(folder))
-        cluster.up()
-        try:
-            yield cluster
-        finally:
-            cluster.down()
+    with mini_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture

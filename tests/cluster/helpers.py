@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from geoagent.run import Run
 from jobs.minicluster.cluster import MiniCluster
+from jobs.minicluster.layout import Shape
 from jobs.state import Jobs
 
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
@@ -31,6 +34,19 @@ SMALL = (
     "eval.max_new_tokens=32",
     "eval.reward_samples=0",
 )
+
+
+@contextmanager
+def mini_cluster(shape: Shape | None = None) -> Iterator[MiniCluster]:
+    """A cluster for as long as it is needed."""
+    # Not in pytest's folder: its path is too long for Unix sockets.
+    with tempfile.TemporaryDirectory(prefix="mini") as folder:
+        cluster = MiniCluster(Path(folder), shape)
+        cluster.up()
+        try:
+            yield cluster
+        finally:
+            cluster.down()
 
 
 class User:
