@@ -57,6 +57,7 @@ def facts(ids: Sequence[str]) -> dict[str, Facts]:
     except (OSError, subprocess.SubprocessError):
         return {}
     found: dict[str, Facts] = {}
+    waiting: dict[str, Facts] = {}
     for line in result.stdout.splitlines():
         raw, shown, state, elapsed, nodes = (line.split("|") + [""] * 5)[:5]
         word = (state.split() or [""])[0]
@@ -65,4 +66,9 @@ def facts(ids: Sequence[str]) -> dict[str, Facts]:
         known = Facts(_STATES.get(word, "failed"), _CAUSES.get(word), seconds, nodes)
         for name in (raw, shown, shown.partition("_")[0]):
             found[name] = known
-    return found
+        if "_[" in shown:
+            waiting[shown.partition("_")[0]] = known
+    # Elements of an array that have not begun have one row together, such as 7_[2-9%2].
+    return {
+        id: waiting[id.partition("_")[0]] for id in ids if id.partition("_")[0] in waiting
+    } | found

@@ -8,24 +8,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from geoagent.config import Config, resolve
+from geoagent.config import Config
 from geoagent.errors import UsageError, exit_code
-from geoagent.files import short
 from geoagent.run import Run
-from jobs.plan import AGENT, STAGES, Plan, check_stages, make_plan
-
-if TYPE_CHECKING:
-    from jobs.state import Jobs
+from jobs.command import command
+from jobs.plan import AGENT, STAGES
 
 _EXAMPLES = """examples:
   python -m jobs submit sft grpo eval recipe=demo name=first
   python -m jobs submit grpo model=qwen2_5_vl_7b cluster=slurm data.path=/data/geoseek
-  python -m jobs submit eval name=first recipe=demo --resume
+  python -m jobs submit eval name=first --resume
+  python -m jobs submit sft grpo eval recipe=demo name=three --seeds 0,1,2 --parallel 2
   python -m jobs submit sft grpo --dry-run grpo.beta=0.01
   python -m jobs status first --watch
   python -m jobs logs runs/first grpo --follow
@@ -73,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     submit.add_argument("--dry-run", action="store_true", help="show what would run, write nothing")
     submit.add_argument("--resume", action="store_true", help="continue the run of that name")
+    submit.add_argument("--seeds", metavar="0,1,2", help="a run for each seed, as Slurm arrays")
+    submit.add_argument(
+        "--parallel",
+        type=int,
+        metavar="N",
+        help="with --seeds: at most N jobs of a stage at a time",
+    )
     submit.set_defaults(function=_submit)
     status = commands.add_parser("status", help="state, step, time and figures of a run's jobs")
     status.add_argument("run", metavar="RUN", nargs="?", help="run; default: the newest in runs/")
@@ -90,116 +93,31 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    from jobs.preflight import problems, uses_slurm
-    from jobs.rundir import continue_run, find_run, finished_stages, new_run, run_path
+    from jobs.group import read_seeds
+    from jobs.submission import Request, submit
 
     stages = [word for word in options.words if "=" not in word and not word.endswith(".yaml")]
     words = [word for word in options.words if word not in stages]
-    config = resolve(words)
-    check_stages(stages)
-    if options.resume and config.name is None:
-        raise UsageError("--resume: which run? name it with name=…")
-    path = run_path(config, stages)
-    run, finished = None, []
-    if options.resume:
-        run = find_run(path)
-        config = resolve([str(run.config_file), *words])
-        finished = finished_stages(run, config)
-    plan = make_plan(config, stages, finished)
-    if run is not None and not plan.stages:
-        print(f"nothing to do: {short(path)} has finished {', '.join(stages)}")
-        return 0
-    if options.dry_run:
-        from jobs.planview import show_plan
-
-        show_plan(config, plan, path)
-    found = list(problems(config, plan))
-    for problem in found:
-        print(f"error: {problem}", file=sys.stderr)
-    if found or options.dry_run:
-        return 2 if found else 0
-    for note in plan.notes:
-        print(note)
-    if run is None:
-        run = new_run(config, path)
-    else:
-        _check_ended(run)
-        continue_run(config, run)
-    return _submit_slurm(config, run, plan) if uses_slurm(config) else _run_here(config, run, plan)
-
-
-def _check_ended(run: Run) -> None:
-    """Two submissions at once would write into the same checkpoints."""
-    from jobs.watch import still_running
-
-    running = still_running(run)
-    if running:
-        shown = short(run.path)
-        raise UsageError(
-            f"{shown}: {', '.join(running)} has not ended; look at it with `{command()} status "
-            f"{shown}`, stop it with `{command()} cancel {shown}`"
-        )
-
-
-def _submit_slurm(config: Config, run: Run, plan: Plan) -> int:
-    from jobs import slurm
-
-    jobs = slurm.submit(config, run, plan)
-    for job in jobs.jobs:
-        print(f"{job.stage}: job {job.id}")
-    print(f"look at it with: {command()} status {short(run.path)}")
-    return 0
-
-
-def _run_here(config: Config, run: Run, plan: Plan) -> int:
-    from jobs.display import Display
-    from jobs.local import ChainFailed, LocalChain
-
-    started = time.monotonic()
-    with Display(run) as display:
-        display.say(f"run directory: {short(run.path)}")
-        again = f"continue with: {_resuming(run, plan)}"
-        chain = LocalChain(run, plan, display, config.agent.start_timeout_s)
-        try:
-            chain.execute()
-        except ChainFailed as error:
-            print(f"error: {error}", file=sys.stderr)
-            print(again)
-            return 1
-        except KeyboardInterrupt:
-            print(again)
-            raise
-    _report(config, run, chain.jobs, time.monotonic() - started)
-    return 0
-
-
-def _resuming(run: Run, plan: Plan) -> str:
-    """The command that goes on with what this one began."""
-    stages = " ".join(stage.name for stage in plan.stages if stage.name != "prepare")
-    place = run.path.parent
-    elsewhere = "" if place == Path(Config().runs_dir).absolute() else f" runs_dir={short(place)}"
-    return f"{command()} submit {stages or 'prepare'} --resume name={run.path.name}{elsewhere}"
-
-
-def _report(config: Config, run: Run, jobs: Jobs, seconds: float) -> None:
-    """What a finished chain has to say: the table, what each stage took, where to look."""
-    from jobs.local import summary
-
-    shown = short(run.path)
-    if any(job.stage == "eval" for job in jobs.jobs):
-        chosen = run.evaluation(config.eval.benchmark) / "table.txt"
-        print(chosen.read_text(encoding="utf-8"))
-        for table in sorted((run.path / "eval").glob("*/table.txt")):
-            if table != chosen:
-                print(f"also evaluated: {table.parent.name} ({short(table)})")
-    print("  ".join(f"{stage} {took} ({memory})" for stage, took, memory in summary(jobs)))
-    print(f"in all {seconds:.0f} s; curves: make tensorboard RUN={shown}")
+    seeds = read_seeds(options.seeds) if options.seeds is not None else ()
+    if options.parallel is not None and options.parallel < 1:
+        raise UsageError(f"--parallel: {options.parallel} is less than 1")
+    request = Request(
+        stages, words, seeds, options.parallel, resume=options.resume, dry_run=options.dry_run
+    )
+    return submit(request)
 
 
 def _status(options: argparse.Namespace) -> int:
+    from jobs.group import Group
+    from jobs.groupstatus import show_group
     from jobs.status import show_status
 
-    show_status(_find(options.run), options.watch)
+    run = _find(options.run)
+    group = Group.of(run)
+    if group is not None:
+        show_group(group, options.watch)
+    else:
+        show_status(run, options.watch)
     return 0
 
 
@@ -213,7 +131,7 @@ def _find(name: str | None) -> Run:
         if not names:
             raise UsageError(f"{runs}: no runs there; name one: {command()} status RUN")
         return Run.open(runs / names[0])
-    if name in names and not Run(Path(name)).config_file.is_file():
+    if Run(runs / name).config_file.is_file() and not Run(Path(name)).config_file.is_file():
         return Run.open(runs / name)
     try:
         return Run.open(name)
@@ -223,12 +141,10 @@ def _find(name: str | None) -> Run:
 
 
 def _logs(options: argparse.Namespace) -> int:
-    from jobs.attempt import newest_logs
     from jobs.watch import follow
 
     run = _find(options.run)
-    names = [options.stage] if options.stage else [*reversed(STAGES)]
-    files = next((found for name in names if (found := newest_logs(run.stage(name)))), [])
+    files = _newest_logs(run, options.stage)
     if not files:
         known = ", ".join((*STAGES, AGENT))
         wanted = f" of {options.stage} (there are: {known})" if options.stage else ""
@@ -244,16 +160,27 @@ def _logs(options: argparse.Namespace) -> int:
     return 0
 
 
+def _newest_logs(run: Run, stage: str | None) -> list[Path]:
+    """Of a stage, or of the last that has any; of every run of a group."""
+    from geoagent.agent.endpoint import agent_folder
+    from jobs.attempt import newest_logs
+    from jobs.group import Group
+
+    if stage == AGENT:
+        return newest_logs(agent_folder(run.agent))
+    group = Group.of(run)
+    if group is not None:
+        return [path for one in group.runs() for path in _newest_logs(one, stage)]
+    names = [stage] if stage else [*reversed(STAGES)]
+    return next((found for name in names if (found := newest_logs(run.stage(name)))), [])
+
+
 def _cancel(options: argparse.Namespace) -> int:
-    from jobs.state import Jobs
     from jobs.watch import cancel
 
     run = _find(options.run)
-    stopped = cancel(run, Jobs.load(run))
+    if not run.jobs_file.is_file():
+        raise UsageError(f"{options.run}: nothing of it was submitted")
+    stopped = cancel(run)
     print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
     return 0
-
-
-def command() -> str:
-    """This program as one would type it here."""
-    return f"{short(Path(sys.executable))} -m jobs"

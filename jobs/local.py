@@ -17,10 +17,11 @@ from geoagent.files import read_if_there
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
 from jobs.display import Display
+from jobs.group import share_agent
 from jobs.plan import AGENT, Plan, StagePlan
 from jobs.processes import Watched, memory_of_tree, stop_tree
 from jobs.stage import StageTask
-from jobs.state import NOT_STARTED, JobRecord, Jobs
+from jobs.state import NOT_STARTED, JobRecord, Jobs, earlier_jobs
 
 _NO_LIMIT_MIN: Final = 365 * 24 * 60
 _POLL_S: Final = 0.5
@@ -50,13 +51,14 @@ class LocalChain:
         records = [JobRecord(stage.name, after=list(stage.after)) for stage in plan.stages]
         if plan.agent is not None:
             records.append(JobRecord(AGENT))
-        self.jobs = Jobs("local", me.pid, me.created, records)
+        self.jobs = Jobs("local", me.pid, me.created, records, earlier_jobs(run))
         self._agent: _Running | None = None
         self._current: _Running | None = None
 
     def execute(self) -> None:
         """Run all stages. ChainFailed at the first that fails; KeyboardInterrupt on Ctrl-C or
         SIGTERM. Whatever the end, no process is left."""
+        share_agent(self.run, None)
         self.jobs.save(self.run)
         with _terminate_as_interrupt():
             try:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from geoagent.config import ClusterConfig, Config, GrpoConfig, LoraConfig, SftConfig
+from jobs.batches import batches
 from jobs.display import plain_table
+from jobs.group import Group, Member
 from jobs.plan import TRAINING, Plan, StagePlan
 from jobs.preflight import uses_slurm
+from jobs.scheduler import max_array_size
 
 _NOTHING: Final = "dry run: nothing was written or submitted"
 
 
-def show_plan(config: Config, plan: Plan, path: Path) -> None:
-    """Print it; nothing is written or submitted."""
+def show_plan(members: Sequence[Member], path: Path, group: Group | None = None) -> None:
+    """Print it; nothing is written or submitted. Of several runs the one with most to do is shown,
+    and in a line each which run does what."""
     from rich.console import Console
 
+    most = max(members, key=lambda member: len(member.plan.stages))
+    config, plan = most.config, most.plan
     slurm = uses_slurm(config)  # it may ask the controller
     where = "on Slurm; GPUs and processes a node" if slurm else "on this machine"
     table = plain_table(f"{path.name} {where}")
@@ -33,11 +39,29 @@ def show_plan(config: Config, plan: Plan, path: Path) -> None:
     console.print(table)
     for line in (
         f"run directory: {path}",
+        *(_runs(members, group, slurm) if group else ()),
         *_lines(config, plan, slurm),
         *plan.notes,
-        "dry run: nothing was written or submitted",
+        _NOTHING,
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _runs(members: Sequence[Member], group: Group, slurm: bool) -> Iterator[str]:
+    """Which runs do what, and how many at a time."""
+    together: dict[tuple[str, ...], list[str]] = {}
+    for member in members:
+        stages = tuple(stage.name for stage in member.plan.stages)
+        together.setdefault(stages, []).append(member.run.path.name)
+    for stages, names in together.items():
+        yield f"{', '.join(names)}: {', '.join(stages)}"
+    if not slurm:
+        yield "one run after the other"
+        return
+    arrays = len(batches(members, max_array_size()))
+    each = "an array a stage" if arrays == 1 else f"{arrays} arrays a stage"
+    limit = f"at most {group.parallel}" if group.parallel else "as many as there is room for"
+    yield f"{_counted(len(members), 'run')}, {each}, {limit} at a time"
 
 
 def _lines(config: Config, plan: Plan, slurm: bool) -> Iterator[str]:

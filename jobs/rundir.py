@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from geoagent.errors import UsageError
 from geoagent.files import write_atomic, write_json
 from geoagent.modelfolder import OFFLINE
 from geoagent.run import Run
+from jobs.group import Group
 from jobs.manifest import manifest
 from jobs.plan import STAGES
 
@@ -55,14 +56,14 @@ def find_run(path: Path) -> Run:
     raise UsageError(f"{path}: there is no such run to go on with{hint}")
 
 
-def continue_run(config: Config, run: Run) -> None:
+def continue_run(config: Config, run: Run, parts: Sequence[Run] = ()) -> None:
     """Make a run ready to go on with this configuration. UsageError if it began with another.
 
-    A run that has finished no stage begins anew, so that a setting that made the first one fail
-    can be mended.
+    A run that has finished no stage, nor has any of the runs that are `parts` of it, begins anew,
+    so that a setting that made the first one fail can be mended.
     """
     _check_space(run.path, config)
-    if finished_stages(run):
+    if any(finished_stages(one) for one in (run, *parts)):
         _check_same(run.config(), config, run.path)
         named = dataclasses.replace(config, name=run.path.name)
         write_atomic(run.config_file, to_yaml(named))
@@ -71,11 +72,14 @@ def continue_run(config: Config, run: Run) -> None:
         _create(config, run.path)
 
 
-def new_run(config: Config, path: Path) -> Run:
-    """Make the run directory. UsageError if the name is in use, or the place is of no use."""
+def new_run(config: Config, path: Path, members: Mapping[str, list[str]] | None = None) -> Run:
+    """Make the run directory, or that of a group of so many runs. UsageError if the name is in
+    use, or the place is of no use."""
     _make(path)
     try:
-        _check_space(path, config)
+        _check_space(path, config, len(members or "1"))
+        if members is not None:  # before config.yaml, without which nobody takes it for a run
+            Group(Run(path), dict(members)).save()
         return _create(config, path)
     except BaseException:  # Ctrl-C too: half a run could be neither continued nor named again
         shutil.rmtree(path, ignore_errors=True)
@@ -90,14 +94,12 @@ def newest_first(folder: Path) -> list[str]:
 
 def _make(path: Path) -> None:
     """Make the folder (that of its own, so that two submissions cannot both have it)."""
-    if path.is_dir():
-        raise UsageError(
-            f"{path}: this run name is in use; continue that run with --resume, or choose another "
-            "with name=…"
-        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir()
+        try:
+            path.mkdir()
+        except FileExistsError:
+            raise UsageError(_in_use(path)) from None
         canary = path / ".canary"
         canary.write_text("can this be written?")
         canary.unlink()
@@ -107,16 +109,25 @@ def _make(path: Path) -> None:
         ) from None
 
 
+def _in_use(path: Path) -> str:
+    if Run(path).config_file.is_file():
+        goes_on = "continue that run with --resume"
+    else:
+        goes_on = "it holds no run yet; remove it if nobody is submitting it now"
+    return f"{path}: this run name is in use; {goes_on}, or choose another with name=…"
+
+
 def needed_bytes(config: Config) -> int:
     """A floor for what a run writes: checkpoints of all parameters or of adapters, and logs."""
     return _GIB if config.model.kind == "tiny" else 40 * _GIB
 
 
-def _check_space(folder: Path, config: Config) -> None:
-    free, needed = shutil.disk_usage(folder).free, needed_bytes(config)
+def _check_space(folder: Path, config: Config, runs: int = 1) -> None:
+    free, needed = shutil.disk_usage(folder).free, runs * needed_bytes(config)
     if free < needed:
+        like = "a run like this needs" if runs == 1 else f"{runs} runs like this need"
         raise UsageError(
-            f"{folder}: {free / _GIB:.1f} GiB free, a run like this needs {needed / _GIB:.0f} GiB; "
+            f"{folder}: {free / _GIB:.1f} GiB free, {like} {needed / _GIB:.0f} GiB; "
             "free some, or choose another place with runs_dir=…"
         )
 

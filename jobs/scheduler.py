@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from typing import Final
 
-from geoagent.errors import UsageError
+from geoagent.errors import OutageError, UsageError
 
-_NO_CLUSTER = "Could not establish a configuration source"
+_NO_CLUSTER: Final = "Could not establish a configuration source"
 """What Slurm's commands say where they are installed and no cluster is set up."""
+
+_USUAL_ARRAY: Final = 1001
+"""MaxArraySize where nothing else is set."""
 
 
 def found() -> bool:
@@ -47,3 +52,16 @@ def _ping() -> str:
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     return result.stdout + result.stderr
+
+
+def max_array_size() -> int:
+    """How many elements an array may have: their indices must be below Slurm's MaxArraySize.
+    OutageError if Slurm does not tell."""
+    try:
+        result = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise OutageError(f"scontrol does not answer ({error})") from error
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", result.stdout, re.M)
+    return max(1, int(found[1])) if found else _USUAL_ARRAY  # 0: arrays are disabled

@@ -1,48 +1,189 @@
-"""Submits a plan to Slurm: a job a stage, chained with afterok, the agent's beside them."""
+"""Submits plans to Slurm: a job a stage, or an array over several runs; the agent beside them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from geoagent.config import ClusterConfig, Config, StageResources
 from geoagent.errors import UsageError
 from geoagent.run import Run
-from jobs.plan import AGENT, Plan, StagePlan
+from jobs.batches import Batch, batches
+from jobs.group import Member, share_agent
+from jobs.plan import AGENT, STAGES, Plan, StagePlan
+from jobs.scheduler import max_array_size
+from jobs.squeue import tag
 from jobs.stage import StageTask
-from jobs.state import JobRecord, Jobs
+from jobs.state import JobRecord, Jobs, earlier_jobs
 
 _MARGIN_S: Final = 8.0
 """Between the end of saving and the time limit, for the requeue."""
 
 
 def submit(config: Config, run: Run, plan: Plan) -> Jobs:
-    """Submit all jobs; if one cannot be submitted, those before it are cancelled."""
+    """Submit all jobs of one run; if one cannot be submitted, those before it are cancelled."""
+    submit_all(config, run, [Member(config, run, plan)])
+    return Jobs.load(run)
+
+
+def submit_all(
+    config: Config, home: Run, members: Sequence[Member], parallel: int | None = None
+) -> list[Submitted]:
+    """Submit the same stages of several runs, each stage as one array over them.
+
+    An element starts when the same element of the stage before has succeeded; one that fails takes
+    its own later stages with it and leaves the others alone. At most `parallel` jobs of a stage
+    run at a time. The agent is shared; `home`, the folder of the group, holds what is common to
+    all, and `config` the agent's settings. A single run is its own `home`. UsageError if Slurm
+    refuses a job; those before it are cancelled.
+    """
     import submitit
 
-    jobs = Jobs("slurm")
-    ids: dict[str, str] = {}
+    submission = _Submission(config, home, members, parallel)
     try:
-        _leave_job()
-        for stage in plan.stages:
-            if stage.needs_agent and plan.agent is not None and AGENT not in ids:
-                after = ids[stage.after[0]] if stage.after else ""
-                ids[AGENT] = _submit_agent(config, run, plan, after)
-                jobs.jobs.append(JobRecord(AGENT, ids[AGENT], "submitted"))
-                jobs.save(run)
-            ids[stage.name] = _submit_stage(config, run, stage, ids)
-            jobs.jobs.append(JobRecord(stage.name, ids[stage.name], "submitted", list(stage.after)))
-            jobs.save(run)  # each at once: a job that nobody knows of can't be cancelled
+        submission.execute()
     except BaseException as error:
-        cancel(list(ids.values()))
-        for job in jobs.jobs:
-            job.state = "cancelled"
-        jobs.save(run)
+        submission.take_back()
         if isinstance(error, submitit.core.utils.FailedJobError):
-            raise UsageError(_refused(stage.name, str(error))) from error
+            raise UsageError(_refused(submission.stage, str(error))) from error
         raise
-    return jobs
+    return submission.submitted
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job, or an array of `count`."""
+
+    stage: str
+    id: str
+    count: int
+
+
+class _Submission:
+    def __init__(
+        self, config: Config, home: Run, members: Sequence[Member], parallel: int | None
+    ) -> None:
+        self.config = config
+        self.home = home
+        self.parallel = parallel
+        self.submitted: list[Submitted] = []
+        self.stage = ""
+        """The one whose job Slurm is being asked for."""
+        most = max_array_size() if len(members) > 1 else 1
+        self._batches = batches(members, most)
+        self._members = members
+        self._jobs = {
+            run.path: Jobs("slurm", earlier=earlier_jobs(run), complete=False)
+            for run in (home, *(member.run for member in members))
+        }
+        self._agent = ""
+        self._last: dict[str, str] = {}
+
+    def execute(self) -> None:
+        _leave_job()
+        for member in self._members:
+            shares = member.run != self.home and member.plan.agent is not None
+            share_agent(member.run, self.home if shares else None)
+        self._save()
+        # A stage of all before the next stage of any: the agent depends on whatever comes first.
+        for name in STAGES:
+            for batch in self._batches:
+                if batch.has(name):
+                    self._submit_stage(batch, name)
+        for jobs in self._jobs.values():
+            jobs.complete = True
+        self._save()
+
+    def take_back(self) -> None:
+        """Cancel what was submitted."""
+        cancel([one.id for one in self.submitted])
+        for jobs in self._jobs.values():
+            for job in jobs.jobs:
+                job.state = "cancelled"
+        self._save()
+
+    def _save(self) -> None:
+        for path, jobs in self._jobs.items():
+            jobs.save(Run(path))
+
+    def _submit_stage(self, batch: Batch, name: str) -> None:
+        stages = batch.stages(name)
+        agent = batch.members[0].plan.agent
+        if stages[0].needs_agent and agent is not None and not self._agent:
+            self._submit_agent(agent)
+        self.stage = name
+        config = batch.members[0].config
+        executor = _executor(config, self.home, stages[0])
+        before = self._dependencies(batch, stages[0])
+        if before:
+            executor.update_parameters(slurm_dependency=",".join(before))
+        executor.update_parameters(slurm_array_parallelism=self.parallel or len(stages))
+        saving_s, requeues = config.cluster.warning_s - _MARGIN_S, config.cluster.requeues
+        with executor.batch():
+            jobs = [
+                executor.submit(
+                    StageTask(member.run.path, stage, saving_s=saving_s, requeues=requeues)
+                )
+                for member, stage in zip(batch.members, stages, strict=True)
+            ]
+        batch.ids[name] = self._last[name] = self._note(name, jobs)
+        for member, stage, job in zip(batch.members, stages, jobs, strict=True):
+            record = JobRecord(name, job.job_id, "submitted", list(stage.after))
+            self._jobs[member.run.path].jobs.append(record)
+            self._jobs[member.run.path].save(member.run)
+
+    def _note(self, stage: str, jobs: Sequence[Any]) -> str:
+        """The id of the job or array, kept so that it can be taken back."""
+        id = str(jobs[0].job_id).partition("_")[0]
+        self.submitted.append(Submitted(stage, id, len(jobs)))
+        return id
+
+    def _dependencies(self, batch: Batch, stage: StagePlan) -> list[str]:
+        kind = "aftercorr" if len(batch.members) > 1 else "afterok"
+        found = [f"{kind}:{batch.ids[name]}" for name in stage.after if name in batch.ids]
+        if stage.needs_agent and self._agent:
+            found.append(f"after:{self._agent}")
+        if self.parallel and stage.name in self._last:
+            # Each array has a limit of its own; all together have it only one after the other.
+            found.append(f"afterany:{self._last[stage.name]}")
+        return found
+
+    def _submit_agent(self, agent: StagePlan) -> None:
+        """One job a replica, as an array; it starts when the first run may need it, and ends when
+        no run has a client of it in the queue."""
+        self.stage = AGENT
+        clients = {s.name for m in self._members for s in m.plan.stages if s.needs_agent}
+        limit = self.config.cluster.requeues
+        executor = _executor(self.config, self.home, agent)
+        before = [self._before_agent(member) for member in self._members if _asks(member)]
+        if all(before):
+            ids = "?".join(f"afterok:{id}" for id in before)  # ?: any of them
+            executor.update_parameters(slurm_dependency=ids)
+        replicas = range(self.config.agent.replicas)
+        names = tuple(name for name in STAGES if name in clients)
+        with executor.batch():
+            jobs = [
+                executor.submit(
+                    StageTask(self.home.path, agent, replica=k, clients=names, requeues=limit)
+                )
+                for k in replicas
+            ]
+        self._agent = self._note(AGENT, jobs)
+        self._jobs[self.home.path].jobs.append(JobRecord(AGENT, self._agent, "submitted"))
+        self._jobs[self.home.path].save(self.home)
+
+    def _before_agent(self, member: Member) -> str:
+        """The job after which a run needs the agent; empty if it does at once."""
+        first = next(stage for stage in member.plan.stages if stage.needs_agent)
+        jobs = self._jobs[member.run.path].jobs
+        return next((job.id for job in jobs if job.stage in first.after), "")
+
+
+def _asks(member: Member) -> bool:
+    return any(stage.needs_agent for stage in member.plan.stages)
 
 
 def _leave_job() -> None:
@@ -70,44 +211,6 @@ def cancel(ids: list[str]) -> None:
         subprocess.run(["scancel", *ids], check=False, capture_output=True)
 
 
-def _submit_stage(config: Config, run: Run, stage: StagePlan, ids: dict[str, str]) -> str:
-    before = [f"afterok:{ids[name]}" for name in stage.after if name in ids]
-    if stage.needs_agent and AGENT in ids:
-        before.append(f"after:{ids[AGENT].partition('_')[0]}")
-    executor = _executor(config, run, stage)
-    if before:
-        executor.update_parameters(slurm_dependency=",".join(before))
-    return str(
-        executor.submit(
-            StageTask(
-                run.path,
-                stage,
-                saving_s=config.cluster.warning_s - _MARGIN_S,
-                requeues=config.cluster.requeues,
-            )
-        ).job_id
-    )
-
-
-def _submit_agent(config: Config, run: Run, plan: Plan, after: str) -> str:
-    """One job a replica, as an array; it starts when the stage before its first client is done
-    and ends when its last client is no longer queued."""
-    agent = plan.agent
-    assert agent is not None
-    clients = tuple(stage.name for stage in plan.stages if stage.needs_agent)
-    executor = _executor(config, run, agent)
-    if after:
-        executor.update_parameters(slurm_dependency=f"afterok:{after}")
-    replicas = range(config.agent.replicas)
-    with executor.batch():
-        limit = config.cluster.requeues
-        tasks = [
-            StageTask(run.path, agent, replica=k, clients=clients, requeues=limit) for k in replicas
-        ]
-        jobs = [executor.submit(task) for task in tasks]
-    return str(jobs[0].job_id).partition("_")[0]
-
-
 def _executor(config: Config, run: Run, stage: StagePlan) -> Any:
     import submitit
 
@@ -129,7 +232,7 @@ def parameters(config: Config, run: Run, stage: StagePlan) -> dict[str, Any]:
         "timeout_min": resources.time_minutes,
         "slurm_signal_delay_s": cluster.warning_s,
         "stderr_to_stdout": True,
-        "slurm_additional_parameters": _additional(cluster),
+        "slurm_additional_parameters": _additional(cluster, tag(run, stage.name)),
     }
     if resources.gpus_per_node:
         chosen["slurm_gpus_per_node"] = resources.gpus_per_node
@@ -151,6 +254,7 @@ def _where(cluster: ClusterConfig, resources: StageResources) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if value is not None}
 
 
-def _additional(cluster: ClusterConfig) -> dict[str, str | bool]:
+def _additional(cluster: ClusterConfig, tag: str) -> dict[str, str | bool]:
     # A job whose dependency failed would otherwise stay in the queue for ever.
-    return {"kill-on-invalid-dep": "yes", "requeue": True, **cluster.additional}
+    comment = f"{cluster.additional.get('comment', '')} {tag}".strip()
+    return {"kill-on-invalid-dep": "yes", "requeue": True, **cluster.additional, "comment": comment}

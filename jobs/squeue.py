@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import time
 from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
 
 from geoagent.errors import OutageError, UsageError
 from geoagent.run import Run
 from jobs.state import Jobs
 
+_TAG: Final = re.compile(r"(?:^|\s)geoagent:(\w+):(/.*)$")
+_SUBMITTING_S: Final = 600.0
+"""A submission whose last job has been written down longer ago than this was cut off."""
 
-def queued() -> set[str]:
-    """Ids of this user's jobs that wait or run (an array's own id). OutageError: no answer."""
-    command = ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%F"]
+
+@dataclass(frozen=True)
+class Queued:
+    """A job that waits or runs. `array` is the id of the array that it is an element of, else its
+    own; `stage` and `run` are what its tag says, and empty for somebody else's job."""
+
+    id: str
+    array: str
+    stage: str = ""
+    run: str = ""
+
+
+def tag(run: Run, stage: str) -> str:
+    """A job's comment: whose it is, also if its id was never written down."""
+    return f"geoagent:{stage}:{run.path.resolve()}"
+
+
+def queue() -> list[Queued]:
+    """This user's jobs, an array's elements one by one. OutageError: no answer."""
+    fields = ["--noheader", "--array", "--format", "%i|%F|%k"]
+    command = ["squeue", "--user", str(os.getuid()), *fields]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         raise OutageError(f"squeue does not answer ({error})") from error
-    return set(result.stdout.split())
+    return [_read(line) for line in result.stdout.splitlines() if line.strip()]
+
+
+def _read(line: str) -> Queued:
+    id, array, comment = [*line.split("|", 2), "", ""][:3]
+    found = _TAG.search(comment)
+    return Queued(id, array or id, found[1] if found else "", found[2] if found else "")
 
 
 def clients_queued(run: Run, stages: Collection[str]) -> bool:
     """Whether any job of these stages waits or runs; True as well while that is not known."""
     try:
-        ids = {job.stage: job.id for job in Jobs.load(run).jobs}
-        return not ids.keys() >= set(stages) or bool(queued() & {ids[name] for name in stages})
-    except (OutageError, UsageError):
+        jobs = Jobs.load(run)
+        if not jobs.complete and time.time() - run.jobs_file.stat().st_mtime < _SUBMITTING_S:
+            return True
+        ids = {job.id for job in jobs.jobs if job.stage in stages}
+        mine = str(run.path.resolve())
+        return any(
+            job.id in ids or job.array in ids or (job.run == mine and job.stage in stages)
+            for job in queue()
+        )
+    except (OutageError, UsageError, OSError):
         return True

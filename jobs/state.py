@@ -39,12 +39,18 @@ class JobRecord:
 
 @dataclass
 class Jobs:
-    """All jobs of a run's last submission."""
+    """All jobs of a run's last submission, and the ids of those that Slurm had before it.
+
+    `earlier` has by stage what earlier submissions have given to Slurm, oldest first. `complete`
+    is False from the first job of a submission to its last, and stays so if it was cut off.
+    """
 
     executor: str
     submitter: int | None = None
     submitter_created: float | None = None
     jobs: list[JobRecord] = field(default_factory=list)
+    earlier: dict[str, list[str]] = field(default_factory=dict)
+    complete: bool = True
 
     def save(self, run: Run) -> None:
         write_json(run.jobs_file, asdict(self))
@@ -56,5 +62,22 @@ class Jobs:
         records = [JobRecord(**record) for record in document.pop("jobs")]
         return cls(**document, jobs=records)
 
+    @classmethod
+    def load_if_there(cls, run: Run) -> Jobs | None:
+        """None if nothing of the run was submitted yet."""
+        return cls.load(run) if run.jobs_file.is_file() else None
+
     def of(self, stage: str) -> JobRecord:
         return next(job for job in self.jobs if job.stage == stage)
+
+
+def earlier_jobs(run: Run) -> dict[str, list[str]]:
+    """Ids of all jobs that Slurm has had for a run, by stage: `Jobs.earlier` of the next one."""
+    before = Jobs.load_if_there(run)
+    if before is None:
+        return {}
+    found = {stage: list(ids) for stage, ids in before.earlier.items()}
+    for job in before.jobs:
+        if before.executor == "slurm" and job.id:
+            found.setdefault(job.stage, []).append(job.id)
+    return found

@@ -7,26 +7,36 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from geoagent.agent.endpoint import read_endpoints
+from geoagent.errors import OutageError
 from geoagent.files import read_if_there
 from geoagent.run import Run
 from jobs.accounting import Facts, facts
 from jobs.attempt import newest_logs
 from jobs.causes import cause_of
+from jobs.group import Group, home_of
+from jobs.plan import AGENT
 from jobs.processes import Watched, alive, stop_tree
-from jobs.squeue import queued
+from jobs.squeue import Queued, queue
 from jobs.state import NOT_STARTED, UNFINISHED, JobRecord, Jobs
 
 _GRACE_S: Final = 30.0
 
 
-def refresh(run: Run, jobs: Jobs) -> Jobs:
-    """The records with what is known now: dead local processes, Slurm's own states."""
+def refresh(run: Run, jobs: Jobs, known: Mapping[str, Facts] | None = None) -> Jobs:
+    """The records with what is known now: dead local processes, Slurm's own states (`known`, by
+    job, if they were asked for already)."""
     if jobs.executor == "slurm":
-        known = facts([job.id for job in jobs.jobs])
+        if not jobs.complete:
+            _adopt(run, jobs)
+        if known is None:
+            known = facts([job.id for job in jobs.jobs])
         for job in jobs.jobs:
             _learn(run, job, known.get(job.id))
     else:
@@ -36,6 +46,19 @@ def refresh(run: Run, jobs: Jobs) -> Jobs:
             elif job.state == "waiting" and not _submitter_lives(jobs):
                 job.state = NOT_STARTED
     return jobs
+
+
+def _adopt(run: Run, jobs: Jobs) -> None:
+    """Add the jobs of a submission that was cut off before it could write their ids down."""
+    group, mine = Group.of(run), str(run.path.resolve())
+    ids = {job.id for job in jobs.jobs}
+    for one in group.runs() if group else ():
+        ids |= _slurm_ids(one).keys()
+    with suppress(OutageError):
+        for job in queue():
+            if job.run == mine and not ids & {job.id, job.array}:
+                ids.add(job.array)
+                jobs.jobs.append(JobRecord(job.stage, job.array, "submitted"))
 
 
 def _learn(run: Run, job: JobRecord, known: Facts | None) -> None:
@@ -58,18 +81,80 @@ def _lives(job: JobRecord) -> bool:
 
 
 def still_running(run: Run) -> list[str]:
-    """Stages of the run's last submission that have not ended. OutageError: Slurm is silent."""
-    if not run.jobs_file.is_file():
+    """Stages that have not ended, of a run or of all runs of a group. OutageError: Slurm is
+    silent."""
+    group = Group.of(run)
+    here = [
+        _named(group, one, stage)
+        for one in (group.runs() if group else [run])
+        for stage in _running_here(one)
+    ]
+    queued = [*in_queue(run), *_strays(run)]
+    return [*dict.fromkeys([*here, *_stages(group, queued)])]
+
+
+def _running_here(run: Run) -> list[str]:
+    jobs = Jobs.load_if_there(run)
+    if jobs is None or jobs.executor == "slurm":
         return []
-    jobs = Jobs.load(run)
-    if jobs.executor == "slurm":
-        ids = queued() if shutil.which("squeue") else set()
-        return [job.stage for job in jobs.jobs if job.id in ids]
     ended = any(job.state in ("failed", "cancelled") for job in jobs.jobs)
     if not ended and _submitter_lives(jobs):
         running = [job.stage for job in jobs.jobs if job.state == "running"]
         return running or [job.stage for job in jobs.jobs if job.state in UNFINISHED][:1]
     return [job.stage for job in jobs.jobs if job.state == "running" and _lives(job)]
+
+
+def in_queue(run: Run) -> list[Queued]:
+    """Jobs of a run, or of a group and all its runs, that wait or run on Slurm, whether their ids
+    were written down or not. OutageError: Slurm is silent."""
+    group = Group.of(run)
+    runs = [run, *(group.runs() if group else [])]
+    if shutil.which("squeue") is None or not any(_on_slurm(one) for one in runs):
+        return []
+    known = {id: stage for one in runs for id, stage in _slurm_ids(one).items()}
+    paths = {str(one.path.resolve()) for one in runs}
+    found = []
+    for job in queue():
+        stage = known.get(job.id) or known.get(job.array)
+        if stage or job.run in paths:
+            found.append(replace(job, stage=stage or job.stage))
+    return found
+
+
+def _strays(run: Run) -> list[Queued]:
+    """Jobs of a group whose submission was cut off that none of its runs knows: each may be of
+    this one."""
+    home = home_of(run)
+    group, jobs = Group.of(home), Jobs.load_if_there(home)
+    if group is None or home == run or jobs is None or jobs.complete:
+        return []
+    known = {id for one in group.runs() for id in _slurm_ids(one)}
+    return [job for job in in_queue(home) if job.stage != AGENT and job.id not in known]
+
+
+def _on_slurm(run: Run) -> bool:
+    jobs = Jobs.load_if_there(run)
+    return jobs is not None and jobs.executor == "slurm"
+
+
+def _slurm_ids(run: Run) -> dict[str, str]:
+    """Ids and stages of the jobs that the run's last submission gave to Slurm."""
+    jobs = Jobs.load_if_there(run)
+    if jobs is None or jobs.executor != "slurm":
+        return {}
+    return {job.id: job.stage for job in jobs.jobs}
+
+
+def _stages(group: Group | None, queued: Sequence[Queued]) -> Iterator[str]:
+    """Stages of jobs, with the name of the run in front if there are several."""
+    owners = {id: one for one in (group.runs() if group else []) for id in _slurm_ids(one)}
+    for job in queued:
+        owner = owners.get(job.id)
+        yield _named(group, owner, job.stage) if owner else job.stage
+
+
+def _named(group: Group | None, run: Run, stage: str) -> str:
+    return f"{run.path.name}: {stage}" if group else stage
 
 
 def _submitter_lives(jobs: Jobs) -> bool:
@@ -81,15 +166,26 @@ def agent_health(run: Run) -> str:
     return f"{count} replica{'s' if count != 1 else ''} announced"
 
 
-def cancel(run: Run, jobs: Jobs) -> list[str]:
-    """Stop what still runs; returns the stages that did."""
-    running = [job for job in refresh(run, jobs).jobs if job.state in UNFINISHED]
-    if jobs.executor == "slurm":
+def cancel(run: Run) -> list[str]:
+    """Stop what still runs of a run, or of all runs of a group; returns the stages that did.
+    OutageError: Slurm is silent."""
+    group, queued = Group.of(run), in_queue(run)
+    if queued:
         from jobs import slurm
 
-        slurm.cancel([job.id for job in running if job.id])
-        return [job.stage for job in running]
-    if jobs.submitter and jobs.submitter_created:
+        # All of an array at once where all of it is meant.
+        slurm.cancel(sorted({job.id if home_of(run) != run else job.array for job in queued}))
+    stopped = [*_stages(group, queued)]
+    for one in group.runs() if group else [run]:
+        jobs = Jobs.load_if_there(one)
+        if jobs is not None and jobs.executor != "slurm":
+            stopped += [_named(group, one, stage) for stage in _cancel_here(one, jobs)]
+    return [*dict.fromkeys(stopped)]
+
+
+def _cancel_here(run: Run, jobs: Jobs) -> list[str]:
+    running = [job for job in refresh(run, jobs).jobs if job.state in UNFINISHED]
+    if running and jobs.submitter and jobs.submitter_created:
         submitter = Watched(jobs.submitter, jobs.submitter_created)
         if alive(submitter):  # it stops its own jobs, in order
             os.kill(submitter.pid, signal.SIGTERM)

@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.agent.endpoint import Endpoint, read_endpoints
+from geoagent.agent.endpoint import Endpoint, agent_folder, read_endpoints
 from geoagent.agent.prompt import HEALTH, Question, messages, read_reply, schema
 from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError
@@ -302,8 +302,9 @@ class AgentClient:
         now = time.monotonic()
         silent = now - self._alive
         if silent >= self.settings.patience_s:
-            ours = self._fixed is None and self.folder is not None
-            logs = f"; see {self.folder}/logs" if ours else ""
+            logs = ""
+            if self._fixed is None and self.folder is not None:
+                logs = f"; see {agent_folder(self.folder)}/logs"
             raise OutageError(
                 f"the consistency agent has not answered for {silent:.0f} s ({reason}){logs}. "
                 "Stopped; nothing was scored. Submit again with --resume once it is back"

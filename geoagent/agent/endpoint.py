@@ -38,11 +38,18 @@ def endpoint_file(folder: Path, replica: int) -> Path:
     return folder / f"endpoint-{replica}.json"
 
 
+def agent_folder(folder: Path) -> Path:
+    """Where the agent of a run announces itself and keeps its logs: in the run's agent folder, or
+    where the link `shared` in it points if the run shares the agent of its group."""
+    shared = folder / "shared"
+    return shared if shared.is_dir() else folder
+
+
 def read_endpoints(folder: Path) -> list[Endpoint]:
     """Endpoints of a run whose files are not out of date; what cannot be read is passed over,
     since a file may be replaced or removed at any moment."""
     found = []
-    for path in sorted(folder.glob("endpoint-*.json")):
+    for path in sorted(agent_folder(folder).glob("endpoint-*.json")):
         try:
             endpoint = Endpoint(**read_json(path))
         except (UsageError, TypeError):

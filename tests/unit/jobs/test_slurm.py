@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from jobs.cli import main
 from jobs.plan import StagePlan, make_plan
 from jobs.preflight import uses_slurm
 from jobs.rundir import new_run, run_path
-from jobs.squeue import clients_queued
+from jobs.squeue import clients_queued, tag
 from jobs.stage import StageTask
 from jobs.state import JobRecord, Jobs
 
@@ -101,7 +102,7 @@ def test_a_refused_submission_takes_the_others_back(
     tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAIL_AFTER", "102")
-    with pytest.raises(UsageError, match=r"the job of grpo \(QOSMaxSubmitJob\); .* --resume$"):
+    with pytest.raises(UsageError, match=r"the job of agent \(QOSMaxSubmitJob\); .* --resume$"):
         submit(tmp_path)
     assert (scheduler / "cancelled").read_text() == "101 102\n"
     jobs = Jobs.load(Run(tmp_path / "runs" / "first")).jobs
@@ -121,12 +122,18 @@ def test_an_agent_is_needed_while_a_client_is_queued(tmp_path: Path, scheduler: 
     run = Run(tmp_path)
     clients = ("grpo", "eval")
     assert clients_queued(run, clients)  # nobody knows yet
-    Jobs("slurm", jobs=[JobRecord("agent", "1"), JobRecord("grpo", "2")]).save(run)
+    records = [JobRecord("agent", "1"), JobRecord("grpo", "2"), JobRecord("eval", "3")]
+    Jobs("slurm", jobs=records[:2], complete=False).save(run)
     assert clients_queued(run, clients)  # eval is not submitted yet
-    Jobs("slurm", jobs=[JobRecord("grpo", "2"), JobRecord("eval", "3")]).save(run)
-    (scheduler / "queue").write_text("1\n3\n")
+    long_ago = time.time() - 3600
+    os.utime(run.jobs_file, (long_ago, long_ago))
+    assert not clients_queued(run, clients)  # and will never be
+    Jobs("slurm", jobs=records).save(run)
+    (scheduler / "queue").write_text("1|1|\n3|3|\n")
     assert clients_queued(run, clients)
-    (scheduler / "queue").write_text("1\n33\n")
+    (scheduler / "queue").write_text(f"1|1|\n4|4|{tag(run, 'eval')}\n")
+    assert clients_queued(run, clients)  # its id was not written down
+    (scheduler / "queue").write_text(f"1|1|\n33|33|{tag(Run(tmp_path / 'x'), 'eval')}\n")
     assert not clients_queued(run, clients)
     (scheduler / "silent").touch()
     assert clients_queued(run, clients)
@@ -170,7 +177,9 @@ def test_status_and_cancel(
     assert re.search(r"sft +102 +running .* 01:01 .*n\[1-2\]", lines["sft"])
     assert re.search(r"grpo +104 +waiting", lines["grpo"])
     assert "eval: out of time" in shown
+    (scheduler / "queue").write_text("102|102|\n104|104|\n999|999|\n")
     assert main(["cancel", str(run.path)]) == 0
+    assert "stopped: sft, grpo\n" in capsys.readouterr().out
     assert (scheduler / "cancelled").read_text() == "102 104\n"
 
 

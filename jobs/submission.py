@@ -1,0 +1,227 @@
+"""`submit`: what is to be done, whether it can be, and the submission itself."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from geoagent.config import Config, resolve, to_yaml
+from geoagent.errors import UsageError
+from geoagent.files import short
+from geoagent.run import Run
+from jobs.command import command
+from jobs.group import Group, Member, by_seed
+from jobs.lock import submitting
+from jobs.plan import check_stages, make_plan
+from jobs.preflight import problems, uses_slurm
+from jobs.rundir import continue_run, find_run, finished_stages, new_run, run_path
+from jobs.state import Jobs
+from jobs.watch import still_running
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody has asked for. `seeds` make a group of runs; `parallel` limits it."""
+
+    stages: Sequence[str]
+    words: Sequence[str]
+    seeds: Sequence[int] = ()
+    parallel: int | None = None
+    resume: bool = False
+    dry_run: bool = False
+
+
+def submit(request: Request) -> int:
+    """Exit code. UsageError, OutageError."""
+    check_stages(request.stages)
+    config = resolve(request.words)
+    if request.resume and config.name is None:
+        raise UsageError("--resume: which run? name it with name=…")
+    path = run_path(config, request.stages)
+    home = find_run(path) if request.resume else Run(path)
+    with ExitStack() as stack:
+        if request.resume and not request.dry_run:
+            _enter(stack, home)
+        group = _group(request, home)
+        if request.resume:
+            config = resolve([str(home.config_file), *request.words])
+        members = _members(request, config, home, group)
+        if request.resume and not members:
+            print(f"nothing to do: {short(path)} has finished {', '.join(request.stages)}")
+            return 0
+        if request.dry_run:
+            from jobs.planview import show_plan
+
+            show_plan(members, home.path, group)
+        found = _problems(members)
+        for problem in found:
+            print(f"error: {problem}", file=sys.stderr)
+        if found or request.dry_run:
+            return 2 if found else 0
+        for note in dict.fromkeys(note for member in members for note in member.plan.notes):
+            print(note)
+        if not request.resume:
+            new_run(config, home.path, group.members if group else None)
+            stack.enter_context(submitting(home))
+        _prepare(request, config, home, group, members)
+        return _start(config, home, group, members)
+
+
+def _enter(stack: ExitStack, home: Run) -> None:
+    """Keep others from submitting the run, and see that its jobs have ended."""
+    try:
+        stack.enter_context(submitting(home))
+    except UsageError:
+        _check_ended(home)  # says more than the lock
+        raise
+    _check_ended(home)
+
+
+def _group(request: Request, home: Run) -> Group | None:
+    """The group that is asked for, or that is there already, with what is new in it."""
+    group = Group.of(home) if request.resume else None
+    if group is None and request.resume and request.seeds:
+        raise UsageError(f"--seeds: {short(home.path)} is one run; start a group with another name")
+    if group is None and request.seeds:
+        group = Group(home, {})
+    if group is None and request.parallel is not None:
+        raise UsageError("--parallel: is for several runs; name their seeds with --seeds")
+    if group is not None:
+        group.members |= by_seed(request.seeds)
+        group.parallel = request.parallel or group.parallel
+        group.check(request.words)
+    return group
+
+
+def _members(request: Request, config: Config, home: Run, group: Group | None) -> list[Member]:
+    """The run, or the runs of a group, that something is to be done for."""
+    if group is None:
+        finished = finished_stages(home, config) if request.resume else []
+        members = [Member(config, home, make_plan(config, request.stages, finished))]
+    else:
+        members = [_member(request, group, name) for name in group.members]
+    return [member for member in members if member.plan.stages or not request.resume]
+
+
+def _member(request: Request, group: Group, name: str) -> Member:
+    """A run of a group: as it began, or like the others but for what it has for itself."""
+    run = group.run(name)
+    begun = next((one for one in (run, group.home) if one.config_file.is_file()), None)
+    base = [str(begun.config_file)] if begun else []
+    config = resolve([*base, *request.words, *group.members[name]])
+    config = replace(config, name=name, runs_dir=str(group.home.path))
+    finished = finished_stages(run, config) if run.config_file.is_file() else []
+    return Member(config, run, make_plan(config, request.stages, finished))
+
+
+def _problems(members: Sequence[Member]) -> list[str]:
+    """Those of all runs, each once; runs that differ in their seeds alone have the same."""
+    kinds = {}
+    for member in members:
+        stages = tuple(stage.name for stage in member.plan.stages)
+        kinds[to_yaml(replace(member.config, seed=0, name=None)), stages] = member
+    found = (line for member in kinds.values() for line in problems(member.config, member.plan))
+    return [*dict.fromkeys(found)]
+
+
+def _check_ended(run: Run) -> None:
+    """Two submissions at once would write into the same checkpoints."""
+    running = still_running(run)
+    if running:
+        shown = short(run.path)
+        raise UsageError(
+            f"{shown}: {', '.join(running)} has not ended; look at it with `{command()} status "
+            f"{shown}`, stop it with `{command()} cancel {shown}`"
+        )
+
+
+def _prepare(
+    request: Request, config: Config, home: Run, group: Group | None, members: Sequence[Member]
+) -> None:
+    """Make what directories are missing, and those that are there ready to go on."""
+    if request.resume:
+        continue_run(config, home, group.runs() if group else ())
+    if group is None:
+        return
+    group.save()
+    for member in members:
+        if member.run.config_file.is_file():
+            continue_run(member.config, member.run)
+        else:
+            shutil.rmtree(member.run.path, ignore_errors=True)  # of a submission that was cut off
+            new_run(member.config, member.run.path)
+
+
+def _start(config: Config, home: Run, group: Group | None, members: Sequence[Member]) -> int:
+    if not uses_slurm(config):
+        return _run_here(home, members)
+    from jobs import slurm
+
+    for one in slurm.submit_all(config, home, members, group.parallel if group else None):
+        several = f", an array of {one.count}" if one.count > 1 else ""
+        print(f"{one.stage}: job {one.id}{several}")
+    print(f"look at it with: {command()} status {short(home.path)}")
+    return 0
+
+
+def _run_here(home: Run, members: Sequence[Member]) -> int:
+    """Run after run; one that fails leaves the others alone."""
+    failed = []
+    for number, member in enumerate(members, start=1):
+        if len(members) > 1:
+            print(f"{member.run.path.name}: run {number} of {len(members)}", flush=True)
+        if not _run_one(member, home):
+            failed.append(member.run.path.name)
+    if failed and len(members) > 1:
+        print(f"error: failed: {', '.join(failed)} of {len(members)} runs", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _run_one(member: Member, home: Run) -> bool:
+    from jobs.display import Display
+    from jobs.local import ChainFailed, LocalChain
+
+    run, plan, started = member.run, member.plan, time.monotonic()
+    with Display(run) as display:
+        display.say(f"run directory: {short(run.path)}")
+        again = f"continue with: {_resuming(home, member)}"
+        chain = LocalChain(run, plan, display, member.config.agent.start_timeout_s)
+        try:
+            chain.execute()
+        except ChainFailed as error:
+            print(f"error: {error}", file=sys.stderr)
+            print(again)
+            return False
+        except KeyboardInterrupt:
+            print(again)
+            raise
+    _report(member.config, run, chain.jobs, time.monotonic() - started)
+    return True
+
+
+def _resuming(home: Run, member: Member) -> str:
+    """The command that goes on with what this one began."""
+    stages = " ".join(stage.name for stage in member.plan.stages if stage.name != "prepare")
+    place = home.path.parent
+    elsewhere = "" if place == Path(Config().runs_dir).absolute() else f" runs_dir={short(place)}"
+    return f"{command()} submit {stages or 'prepare'} --resume name={home.path.name}{elsewhere}"
+
+
+def _report(config: Config, run: Run, jobs: Jobs, seconds: float) -> None:
+    """What a finished chain has to say: the table, what each stage took, where to look."""
+    from jobs.local import summary
+
+    shown = short(run.path)
+    if any(job.stage == "eval" for job in jobs.jobs):
+        chosen = run.evaluation(config.eval.benchmark) / "table.txt"
+        print(chosen.read_text(encoding="utf-8"))
+        for table in sorted((run.path / "eval").glob("*/table.txt")):
+            if table != chosen:
+                print(f"also evaluated: {table.parent.name} ({short(table)})")
+    print("  ".join(f"{stage} {took} ({memory})" for stage, took, memory in summary(jobs)))
+    print(f"in all {seconds:.0f} s; curves: make tensorboard RUN={shown}")
