@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 
 from geoagent.run import Run
@@ -58,11 +57,3 @@ def test_cancel_leaves_nothing_in_the_queue(user: User) -> None:
     # And it can be continued.
     again = user.jobs("submit", "sft", "--resume", f"runs_dir={user.runs}", "name=run", "--dry-run")
     assert again.returncode == 0, again.stderr
-
-
-def test_submitted_from_inside_a_job(user: User) -> None:
-    words = [*SMALL, "sft.max_steps=1", f"runs_dir={user.runs}", "name=inner"]
-    command = [sys.executable, "-m", "jobs", "submit", "sft", *words]
-    user.cluster.slurm("srun", "-n1", "-c1", "--mem=1G", *command)
-    run = Run.open(user.runs / "inner")
-    assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
