@@ -1,11 +1,11 @@
-"""What is handed to Slurm. sbatch, squeue and scancel are stand-ins that record their call; a
-real cluster is for the cluster tests."""
+"""What is handed to Slurm, whose commands are stand-ins (conftest.py)."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,54 +22,7 @@ from jobs.squeue import clients_queued, tag
 from jobs.stage import StageTask
 from jobs.state import JobRecord, Jobs
 
-SBATCH = """#!/bin/bash
-n=$(($(cat "{folder}/count" 2>/dev/null || echo 100) + 1))
-if [[ $n -gt ${{FAIL_AFTER:-1000}} ]]; then echo "sbatch: error: QOSMaxSubmitJob" >&2; exit 1; fi
-echo $n > "{folder}/count"
-cp "${{@: -1}}" "{folder}/$n.sh"
-echo "Submitted batch job $n"
-"""
-SCANCEL = """#!/bin/bash
-echo "$@" >> "{folder}/cancelled"
-"""
-SACCT = """#!/bin/bash
-cat << EOF
-101|101|COMPLETED|90|n1
-102|102|RUNNING|61|n[1-2]
-103|103_0|CANCELLED by 0|0|None assigned
-104|104|PENDING|0|None assigned
-105|105|TIMEOUT|60|n3
-EOF
-"""
-
-PING = """#!/bin/bash
-echo "${PING_SAYS:-Slurmctld(primary) at login is UP}"
-"""
-
-SQUEUE = """#!/bin/bash
-[[ -e "{folder}/silent" ]] && exit 1
-cat "{folder}/queue" 2>/dev/null || true
-"""
-
-
-@pytest.fixture
-def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "scheduler"
-    folder.mkdir()
-    scripts = {"sbatch": SBATCH, "scancel": SCANCEL, "sacct": SACCT, "squeue": SQUEUE}
-    scripts["srun"] = "#!/bin/bash\n"
-    scripts["scontrol"] = PING
-    for name, text in scripts.items():
-        text = text.format(folder=folder) if name in ("sbatch", "scancel", "squeue") else text
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return folder
-
-
-def flags(script: Path) -> set[str]:
-    lines = script.read_text().splitlines()
-    return {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")}
+Flags = Callable[[Path], set[str]]
 
 
 def submit(tmp_path: Path, *more: str) -> tuple[Run, Jobs]:
@@ -80,7 +33,9 @@ def submit(tmp_path: Path, *more: str) -> tuple[Run, Jobs]:
     return run, slurm.submit(config, run, make_plan(config, ["sft", "grpo", "eval"]))
 
 
-def test_a_chain_of_jobs_with_the_agent_beside_it(tmp_path: Path, scheduler: Path) -> None:
+def test_a_chain_of_jobs_with_the_agent_beside_it(
+    tmp_path: Path, scheduler: Path, flags: Flags
+) -> None:
     run, jobs = submit(tmp_path, "cluster.account=geo", "cluster.grpo.nodes=4", "agent.replicas=3")
     assert [(job.stage, job.id) for job in jobs.jobs] == [
         ("prepare", "101"),
@@ -109,7 +64,7 @@ def test_a_refused_submission_takes_the_others_back(
     assert {job.stage: job.state for job in jobs} == {"prepare": "cancelled", "sft": "cancelled"}
 
 
-def test_grpo_alone_after_a_finished_sft(tmp_path: Path, scheduler: Path) -> None:
+def test_grpo_alone_after_a_finished_sft(tmp_path: Path, scheduler: Path, flags: Flags) -> None:
     config = resolve(["recipe=geoagent", "cluster=slurm", f"runs_dir={tmp_path}/runs", "name=x"])
     run = new_run(config, run_path(config, []))
     jobs = slurm.submit(config, run, make_plan(config, ["grpo"], ["prepare", "sft"]))

@@ -1,0 +1,65 @@
+"""A Slurm that only records: sbatch, squeue and scancel are stand-ins; a real cluster is for the
+cluster tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SBATCH = """#!/bin/bash
+n=$(($(cat "{folder}/count" 2>/dev/null || echo 100) + 1))
+if [[ $n -gt ${{FAIL_AFTER:-1000}} ]]; then echo "sbatch: error: QOSMaxSubmitJob" >&2; exit 1; fi
+echo $n > "{folder}/count"
+cp "${{@: -1}}" "{folder}/$n.sh"
+echo "Submitted batch job $n"
+"""
+SCANCEL = """#!/bin/bash
+echo "$@" >> "{folder}/cancelled"
+"""
+SACCT = """#!/bin/bash
+cat << EOF
+101|101|COMPLETED|90|n1
+102|102|RUNNING|61|n[1-2]
+103|103_0|CANCELLED by 0|0|None assigned
+104|104|PENDING|0|None assigned
+105|105|TIMEOUT|60|n3
+EOF
+"""
+
+PING = """#!/bin/bash
+echo "${PING_SAYS:-Slurmctld(primary) at login is UP}"
+"""
+
+SQUEUE = """#!/bin/bash
+[[ -e "{folder}/silent" ]] && exit 1
+cat "{folder}/queue" 2>/dev/null || true
+"""
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "scheduler"
+    folder.mkdir()
+    scripts = {"sbatch": SBATCH, "scancel": SCANCEL, "sacct": SACCT, "squeue": SQUEUE}
+    scripts["srun"] = "#!/bin/bash\n"
+    scripts["scontrol"] = PING
+    for name, text in scripts.items():
+        text = text.format(folder=folder) if name in ("sbatch", "scancel", "squeue") else text
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+@pytest.fixture
+def flags() -> Callable[[Path], set[str]]:
+    """Options of sbatch in a script."""
+
+    def read(script: Path) -> set[str]:
+        lines = script.read_text().splitlines()
+        return {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")}
+
+    return read
