@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -69,10 +70,16 @@ def _data(config: Config) -> dict[str, Any]:
         return {"drawn_sample": VERSION, "scenes_per_country": data.scenes_per_country}
     records = Path(data.path) / RECORDS_FILE
     try:
-        with records.open("rb") as file:
-            return {str(records): hashlib.file_digest(file, "sha256").hexdigest()}
+        return {str(records): _file_sha256(records, records.stat().st_mtime_ns)}
     except OSError:
         return {}
+
+
+@functools.cache
+def _file_sha256(path: Path, changed: int) -> str:
+    """Once for all runs of a group: the file may be large."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(package: str) -> str | None:

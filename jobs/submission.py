@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from geoagent.config import Config, resolve, to_yaml
+from geoagent.config import Config, resolve
 from geoagent.errors import UsageError
 from geoagent.files import short
 from geoagent.run import Run
@@ -58,7 +58,7 @@ def submit(request: Request) -> int:
             from jobs.planview import show_plan
 
             show_plan(members, home.path, group)
-        found = _problems(members)
+        found = _problems(config, members)
         for problem in found:
             print(f"error: {problem}", file=sys.stderr)
         if found or request.dry_run:
@@ -119,14 +119,25 @@ def _member(request: Request, group: Group, name: str) -> Member:
     return Member(config, run, make_plan(config, request.stages, finished))
 
 
-def _problems(members: Sequence[Member]) -> list[str]:
+def _problems(config: Config, members: Sequence[Member]) -> list[str]:
     """Those of all runs, each once; runs that differ in their seeds alone have the same."""
     kinds = {}
     for member in members:
         stages = tuple(stage.name for stage in member.plan.stages)
-        kinds[to_yaml(replace(member.config, seed=0, name=None)), stages] = member
-    found = (line for member in kinds.values() for line in problems(member.config, member.plan))
-    return [*dict.fromkeys(found)]
+        kinds[repr(replace(member.config, seed=0, name=None)), stages] = member
+    found = [line for member in kinds.values() for line in problems(member.config, member.plan)]
+    return [*dict.fromkeys([*found, *_other_agents(config, members)])]
+
+
+def _other_agents(config: Config, members: Sequence[Member]) -> Iterator[str]:
+    """Runs that the group's one agent would judge otherwise than they ask for."""
+    for member in members:
+        if member.plan.agent is not None and member.config.agent != config.agent:
+            yield (
+                f"{member.run.path.name}: agent.* is not what the group has, and its runs share "
+                "one agent; name the same for all, or go on with this run alone (--resume "
+                f"name={member.run.path.name} runs_dir={short(member.run.path.parent)})"
+            )
 
 
 def _check_ended(run: Run) -> None:

@@ -182,6 +182,11 @@ def test_one_run_of_a_group_goes_on_alone(
     (scheduler / "queue").write_text("104_0|104|\n")
     assert main(alone) == 0  # another one's
     assert not (tmp_path / "x" / "seed-1" / "agent" / "shared").exists()
+    (scheduler / "queue").write_text("")
+    assert main([*alone, "agent.max_tokens=99"]) == 0
+    assert submit(tmp_path, "--resume") == 2
+    assert "seed-1: agent.* is not what the group has" in capsys.readouterr().err
+    assert submit(tmp_path, "--resume", "agent.max_tokens=99", "--dry-run") == 0
     (scheduler / "queue").write_text("109_1|109|geoagent:grpo:" + f"{tmp_path}/x/seed-1\n")
     assert main(alone) == 2
     assert "seed-1: grpo has not ended" in capsys.readouterr().err
