@@ -205,10 +205,11 @@ def _refused(stage: str, said: str) -> str:
     )
 
 
-def cancel(ids: list[str]) -> None:
-    """scancel; ids that are finished already are no error."""
-    if ids:
-        subprocess.run(["scancel", *ids], check=False, capture_output=True)
+def cancel(ids: Sequence[str]) -> bool:
+    """scancel; False if it says that something went wrong, such as a job that has ended already."""
+    if not ids:
+        return True
+    return subprocess.run(["scancel", *ids], check=False, capture_output=True).returncode == 0
 
 
 def _executor(config: Config, run: Run, stage: StagePlan) -> Any:

@@ -174,7 +174,9 @@ def cancel(run: Run) -> list[str]:
         from jobs import slurm
 
         # All of an array at once where all of it is meant.
-        slurm.cancel(sorted({job.id if home_of(run) != run else job.array for job in queued}))
+        ids = sorted({job.id if home_of(run) != run else job.array for job in queued})
+        if not slurm.cancel(ids):
+            queue()  # jobs that ended meanwhile are no error; a Slurm that is silent is
     stopped = [*_stages(group, queued)]
     for one in group.runs() if group else [run]:
         jobs = Jobs.load_if_there(one)
