@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,20 @@ import pytest
 from jobs.minicluster.cluster import MiniCluster
 from jobs.minicluster.packages import missing
 
-from .faults import DOCUMENT, Faults, replace_table
+from .faults import DOCUMENT, Faults, known, replace_table
 from .helpers import User, mini_cluster
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI, where everything can be had, a skipped test is a failure."""
+    report = yield
+    if os.environ.get("CI") and report.skipped and item.path.is_relative_to(Path(__file__).parent):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +49,9 @@ def faults(request: pytest.FixtureRequest) -> Iterator[Faults]:
     """Where a test notes what a fault did; `--fault-table` writes the document."""
     found = Faults()
     yield found
+    text, rows = DOCUMENT.read_text(encoding="utf-8"), list(found.rows.values())
     if request.config.getoption("--fault-table"):
-        text = DOCUMENT.read_text(encoding="utf-8")
-        rows = list(found.rows.values())
         DOCUMENT.write_text(replace_table(text, rows), encoding="utf-8")
+    else:
+        new = {row.fault for row in rows} - {*known(text)}
+        assert not new, f"{DOCUMENT}: lacks {new}; write it with --fault-table"
