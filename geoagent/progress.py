@@ -12,7 +12,8 @@ class Progress:
     """Writes `progress.json` of one stage, at most once a second and at the last step.
 
     The file holds `step`, `first` (where this attempt began), `total` (null if unknown), `unit`,
-    `message`, `metrics` (name → number) and `updated` (Unix time).
+    `message`, `metrics` (name → number), and as Unix times `began` (when counting began, after
+    what a stage loads first) and `updated`.
     """
 
     def __init__(
@@ -22,6 +23,7 @@ class Progress:
         self.total = total
         self.first = first
         self.unit = unit
+        self._began = time.time()
         self._written = 0.0
         self._metrics: dict[str, float] = {}
 
@@ -41,6 +43,7 @@ class Progress:
                 "unit": self.unit,
                 "message": message,
                 "metrics": self._metrics,
+                "began": self._began,
                 "updated": now,
             },
         )

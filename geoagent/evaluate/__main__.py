@@ -9,6 +9,7 @@ import argparse
 import time
 
 from geoagent.errors import exit_code
+from geoagent.evaluate.completions import MARK, Shard
 from geoagent.files import write_json
 from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
@@ -17,14 +18,34 @@ from geoagent.run import Run
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m geoagent.evaluate", description=__doc__)
     parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
+    parser.add_argument(
+        "--shard",
+        metavar="K/N",
+        help="only predict every N-th batch from the K-th (from 0) on; without, what is missing is "
+        "predicted, then all is scored",
+    )
     options = parser.parse_args(arguments)
     stay_offline()
+    if options.shard:
+        return exit_code(lambda: run_shard(Run.open(options.run), Shard.parse(options.shard)))
     return exit_code(lambda: run_stage(Run.open(options.run)))
+
+
+def run_shard(run: Run, shard: Shard) -> int:
+    """Predict, and write the shard's done.json: how many completions of other shards are missing,
+    and what the evaluation is made with; returns 0."""
+    from geoagent.evaluate.benchmark import made_with, predict, shard_stage
+
+    config = run.config()
+    missing = predict(config, run, shard)
+    document = {"missing": missing, MARK: made_with(config, run)}
+    write_json(run.done_file(shard_stage(shard)), document)
+    return 0
 
 
 def run_stage(run: Run) -> int:
     """Evaluate, print the tables, and write done.json; returns 0."""
-    from geoagent.evaluate.benchmark import STAGE, evaluate
+    from geoagent.evaluate.benchmark import STAGE, evaluate, made_with
     from geoagent.rewards.registry import weighted
     from geoagent.train.rewards import make_agent
 
@@ -36,7 +57,8 @@ def run_stage(run: Run) -> int:
         print((run.evaluation(name) / "table.txt").read_text(encoding="utf-8"))
     seconds = round(time.time() - started, 1)
     models = list(results[config.eval.benchmark]["models"])
-    write_json(run.done_file(STAGE), {"seconds": seconds, "models": models})
+    done = {"seconds": seconds, "models": models, MARK: made_with(config, run)}
+    write_json(run.done_file(STAGE), done)
     return 0
 
 

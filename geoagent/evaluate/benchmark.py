@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,12 +15,13 @@ import geoagent.data
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import RECORDS_FILE, Record, read_records
 from geoagent.errors import UsageError
+from geoagent.evaluate.completions import Completions, Key, Shard, claimed, mark
 from geoagent.evaluate.metrics import metrics, uniform_guess
 from geoagent.evaluate.models import Candidate, candidates
 from geoagent.evaluate.rows import prediction
 from geoagent.evaluate.scoring import Scorer, gain
 from geoagent.evaluate.table import table
-from geoagent.files import append_jsonl, read_json, write_atomic, write_json, write_jsonl
+from geoagent.files import write_atomic, write_json, write_jsonl
 from geoagent.progress import Progress
 from geoagent.run import Run
 from geoagent.train.prepare import dataset_folder
@@ -58,42 +59,80 @@ def benchmarks(config: Config) -> list[Benchmark]:
     return chosen
 
 
+def shard_stage(shard: Shard) -> str:
+    """Where in the run directory a shard keeps what a stage does: progress, logs, done.json."""
+    return f"{STAGE}/shards/{shard.name}"
+
+
 def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, Any]:
     """Evaluate every model of the run; returns the metrics of each benchmark by its name.
 
-    Made again after a kill, it goes on after the last whole batch. UsageError if there is nothing
-    to evaluate; OutageError if the agent is away: then predictions are kept, nothing is scored.
+    Made again after a kill, it goes on after the last whole batch; what shards have predicted is
+    not predicted again. UsageError if there is nothing to evaluate; OutageError if the agent is
+    away: then predictions are kept, nothing is scored.
     """
     models = candidates(config, run)
     scorer = Scorer(config, agent)  # before hours of prediction: it may refuse
     chosen = [Evaluation(config, run, benchmark, models) for benchmark in benchmarks(config)]
-    completions = sum(evaluation.completions for evaluation in chosen)
-    steps = _Steps(run.progress_file(STAGE), completions * (2 if scorer.rewards else 1))
-    for candidate in models:
-        load = _loader(config, candidate)
-        for evaluation in chosen:
-            steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
-            for done in evaluation.predict(candidate, load):
-                steps.add(done)
+    _predict(config, models, chosen, run.progress_file(STAGE))
     if agent is not None and scorer.rewards:
         agent.check()  # the models may give it nothing to answer
+    steps = _Steps(run.progress_file(STAGE), sum(one.completions for one in chosen))
     results = {e.benchmark.name: e.report(scorer, steps) for e in chosen}
-    steps.add(0, "done")
+    steps.end()
     return results
 
 
-class _Steps:
-    """Counts completions: once when they are predicted and, with rewards, once when scored."""
+def predict(config: Config, run: Run, shard: Shard) -> int:
+    """A shard's part of the predictions of `evaluate`; returns how many completions are missing
+    still, of all shards."""
+    models = candidates(config, run)
+    chosen = [Evaluation(config, run, one, models, shard) for one in benchmarks(config)]
+    _predict(config, models, chosen, run.progress_file(shard_stage(shard)))
+    return sum(evaluation.missing() for evaluation in chosen)
 
-    def __init__(self, path: Path, total: int) -> None:
-        self._progress = Progress(path, total)
-        self._done = 0
+
+def made_with(config: Config, run: Run) -> str:
+    """Tells an evaluation from one of other weights, samples or settings."""
+    models = candidates(config, run)
+    completions = [_made_with(config, one, c) for one in benchmarks(config) for c in models]
+    return mark([completions, asdict(config.eval), asdict(config.agent), asdict(config.rewards)])
+
+
+def _predict(
+    config: Config, models: Sequence[Candidate], chosen: Sequence[Evaluation], progress: Path
+) -> None:
+    """Write what is missing of the evaluations' shard."""
+    with ExitStack() as stack:
+        for evaluation in chosen:
+            stack.enter_context(evaluation.writing())
+        there = sum(evaluation.there() for evaluation in chosen)
+        steps = _Steps(progress, sum(evaluation.part for evaluation in chosen), there)
+        for candidate in models:
+            load = _loader(config, candidate)
+            for evaluation in chosen:
+                steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
+                for done in evaluation.predict(candidate, load):
+                    steps.add(done)
+        steps.end()
+
+
+class _Steps:
+    """Counts completions, of which `there` were there before."""
+
+    def __init__(self, path: Path, total: int, there: int = 0) -> None:
+        self._progress = Progress(path, total, unit="completion", first=there)
+        self._total = total
+        self._done = there
         self._message = ""
 
     def add(self, done: int, message: str | None = None) -> None:
         self._done += done
         self._message = self._message if message is None else message
         self._progress.update(self._done, self._message)
+
+    def end(self) -> None:
+        self._progress.update(self._total, "done")
 
 
 def _loader(config: Config, candidate: Candidate) -> Callable[[], Predictor]:
@@ -111,14 +150,20 @@ def _loader(config: Config, candidate: Candidate) -> Callable[[], Predictor]:
 
 
 class Evaluation:
-    """The models of a run on one benchmark."""
+    """The models of a run on one benchmark; `shard` is the part that is predicted here."""
 
     def __init__(
-        self, config: Config, run: Run, benchmark: Benchmark, models: Sequence[Candidate]
+        self,
+        config: Config,
+        run: Run,
+        benchmark: Benchmark,
+        models: Sequence[Candidate],
+        shard: Shard = Shard(),  # noqa: B008, it is frozen
     ) -> None:
         self.config = config
         self.benchmark = benchmark
         self.models = models
+        self.shard = shard
         self.output = run.evaluation(benchmark.name)
         limit = config.eval.limit or config.data.limit
         self.records, self.rejected = read_records(
@@ -128,25 +173,70 @@ class Evaluation:
             raise UsageError(
                 f"{benchmark.folder}: no usable record in split '{benchmark.split}' to evaluate on"
             )
-        self._texts = self._earlier()
+        self._made_with = {model.name: _made_with(config, benchmark, model) for model in models}
+        marks = {name: mark(value) for name, value in self._made_with.items()}
+        ids = [record.id for record in self.records]
+        self._completions = Completions(self.output / "completions", shard, marks, ids)
 
     @property
     def completions(self) -> int:
-        """How many there will be, of all models."""
+        """How many there will be, of all models and shards."""
         return len(self.models) * len(self.records) * (1 + self.benchmark.draws)
+
+    @property
+    def part(self) -> int:
+        """How many of them are this shard's."""
+        records = sum(len(batch) for batch in self._batches())
+        return len(self.models) * records * (1 + self.benchmark.draws)
+
+    def there(self) -> int:
+        """How many of this shard's need not be predicted."""
+        mine = {record.id for batch in self._batches() for record in batch}
+        return sum(key in self._completions.texts for key in self._keys() if key[2] in mine)
+
+    def missing(self) -> int:
+        """How many no shard has predicted by now."""
+        self._completions.read()
+        return sum(key not in self._completions.texts for key in self._keys())
+
+    def _keys(self) -> Iterator[Key]:
+        for model in self.models:
+            for draw in range(1 + self.benchmark.draws):
+                yield from ((model.name, draw, record.id) for record in self.records)
+
+    def _batches(self) -> Iterator[Sequence[Record]]:
+        """Those of this shard. Whole batches, since sampling is seeded by batch: so shards sample
+        what one process would."""
+        size = self.config.eval.batch_size
+        for number, start in enumerate(range(0, len(self.records), size)):
+            if self.shard.has(number):
+                yield self.records[start : start + size]
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """While predictions are written. UsageError if another process writes the same part."""
+        lock = self.output / "completions" / f"{self.shard.name}.lock"
+        with claimed(lock) as mine:
+            if not mine:
+                raise UsageError(
+                    f"{self.output}: another process predicts shard {self.shard.name}; wait for "
+                    "it or stop it"
+                )
+            self._completions.begin()
+            yield
 
     def predict(self, candidate: Candidate, load: Callable[[], Predictor]) -> Iterator[int]:
         """Write the completions that are missing, batch by batch; yields how many were done."""
+        known = self._completions.texts
         for draw in range(1 + self.benchmark.draws):
-            for batch in _batches(self.records, self.config.eval.batch_size):
+            for batch in self._batches():
                 keys = [(candidate.name, draw, record.id) for record in batch]
-                if any(key not in self._texts for key in keys):
+                new = sum(key not in known for key in keys)
+                if new:
                     # The whole batch again, so that a resumed evaluation samples the same texts.
                     texts = self._complete(load(), draw, batch)
-                    new = [key for key in keys if key not in self._texts]
-                    self._texts.update(zip(keys, texts, strict=True))
-                    append_jsonl(self._file(draw), [_stored(key, self._texts[key]) for key in new])
-                yield len(batch)
+                    self._completions.add(dict(zip(keys, texts, strict=True)))
+                    yield new
 
     def report(self, scorer: Scorer, steps: _Steps) -> dict[str, Any]:
         """Score all rows, and write predictions, metrics.json, table.txt and TensorBoard."""
@@ -168,13 +258,15 @@ class Evaluation:
         write_jsonl(self._file(0), [row for rows in greedy.values() for row in rows])
         if self.benchmark.draws:
             write_jsonl(self._file(1), [row for rows in drawn.values() for row in rows])
+        write_json(self.output / "made_with.json", self._made_with)
         write_json(self.output / "metrics.json", result)
         write_atomic(self.output / "table.txt", table(result, self.benchmark.name))
         self._tensorboard(result)
         return result
 
     def _rows(self, model: str, draw: int) -> Rows:
-        texts = ((record, self._texts[model, draw, record.id]) for record in self.records)
+        said = self._completions.texts
+        texts = ((record, said[model, draw, record.id]) for record in self.records)
         rows = [prediction(model, record, text) for record, text in texts]
         return [{**row, "draw": draw} for row in rows] if draw else rows
 
@@ -194,40 +286,6 @@ class Evaluation:
             top_p=grpo.top_p if draw else 1.0,
             seed=zlib.crc32(f"{self.config.seed}/{draw}/{batch[0].id}".encode()),
         )
-
-    def _earlier(self) -> dict[tuple[str, int, str], str]:
-        """Completions of an earlier try that still hold: same weights, samples and settings."""
-        made_with = self.output / "made_with.json"
-        now = json.loads(json.dumps({c.name: self._made_with(c) for c in self.models}))
-        before = read_json(made_with) if made_with.is_file() else {}
-        same = {name for name, value in now.items() if before.get(name) == value}
-        ids = {record.id for record in self.records}
-        found: dict[tuple[str, int, str], str] = {}
-        for draw in (0, 1):
-            rows = [row for row in _whole_rows(self._file(draw)) if row["model"] in same]
-            rows = [row for row in rows if row["id"] in ids]
-            if self._file(draw).is_file():
-                write_jsonl(self._file(draw), rows)
-            for row in rows:
-                found[row["model"], row.get("draw", 0), row["id"]] = row["completion"]
-        write_json(made_with, now)
-        return found
-
-    def _made_with(self, candidate: Candidate) -> dict[str, Any]:
-        """All that a completion depends on."""
-        records = (self.benchmark.folder / RECORDS_FILE).stat()
-        settings, grpo = self.config.eval, self.config.grpo
-        return {
-            **asdict(candidate),
-            "weights": candidate.weights,
-            "samples": [str(self.benchmark.folder), records.st_size, records.st_mtime_ns],
-            "question": QUESTION,
-            "seed": self.config.seed,
-            "max_pixels": self.config.model.max_pixels,
-            "max_new_tokens": settings.max_new_tokens,
-            "temperature": settings.temperature,
-            "sampling": [grpo.temperature, grpo.top_p],
-        }
 
     def _uniform(self) -> dict[str, Any]:
         """Guessing among the places of the training split; empty if there is none."""
@@ -252,6 +310,22 @@ class Evaluation:
                         writer.add_scalar(f"eval/{key}", value, step)
 
 
+def _made_with(config: Config, benchmark: Benchmark, candidate: Candidate) -> dict[str, Any]:
+    """All that a completion depends on."""
+    records = (benchmark.folder / RECORDS_FILE).stat()
+    return {
+        **asdict(candidate),
+        "weights": candidate.weights,
+        "samples": [str(benchmark.folder), records.st_size, records.st_mtime_ns],
+        "question": QUESTION,
+        "seed": config.seed,
+        "max_pixels": config.model.max_pixels,
+        "max_new_tokens": config.eval.max_new_tokens,
+        "temperature": config.eval.temperature,
+        "sampling": [config.grpo.temperature, config.grpo.top_p],
+    }
+
+
 def _gains(greedy: dict[str, Rows], drawn: dict[str, Rows]) -> dict[str, Any]:
     """What each model's total reward is above that of the model before it."""
     return {
@@ -262,28 +336,3 @@ def _gains(greedy: dict[str, Rows], drawn: dict[str, Rows]) -> dict[str, Any]:
         }
         for before, after in pairwise(greedy)
     }
-
-
-def _stored(key: tuple[str, int, str], text: str) -> dict[str, Any]:
-    """What a killed evaluation leaves of a row; the rest is read from the record again."""
-    model, draw, record_id = key
-    row: dict[str, Any] = {"model": model, "id": record_id, "completion": text}
-    return {**row, "draw": draw} if draw else row
-
-
-def _batches(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
-    return (records[start : start + size] for start in range(0, len(records), size))
-
-
-def _whole_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of an earlier try; one that a kill has cut, or that is not ours, is passed over."""
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict) and {"model", "id", "completion"} <= row.keys():
-                yield row

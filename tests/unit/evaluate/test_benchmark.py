@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from geoagent.errors import OutageError, UsageError
 from geoagent.evaluate import __main__ as program
 from geoagent.evaluate import benchmark
 from geoagent.evaluate.benchmark import evaluate
+from geoagent.evaluate.completions import claimed
 from geoagent.evaluate.models import candidates, choose, from_folder, trained_pixels
 from geoagent.evaluate.scoring import gain
 from geoagent.evaluate.table import table
@@ -124,6 +126,10 @@ def result_of(run: Run, benchmark: str = "heldout") -> Any:
     return json.loads((run.evaluation(benchmark) / "metrics.json").read_text())
 
 
+def kept(run: Run, shard: str = "0-of-1") -> Path:
+    return run.evaluation("heldout") / "completions" / f"{shard}.jsonl"
+
+
 def test_figures_rows_and_curves(
     make_run: Callable[..., Run],
     predictor: type[FakePredictor],
@@ -157,7 +163,7 @@ def test_figures_rows_and_curves(
     assert "SFT" in printed
     assert json.loads(run.done_file("eval").read_text())["models"] == ["base", "sft"]
     progress = json.loads(run.progress_file("eval").read_text())
-    assert (progress["step"], progress["total"], progress["message"]) == (20, 20, "done")
+    assert (progress["step"], progress["total"], progress["message"]) == (10, 10, "done")
     assert scalar(run, "sft", "eval/accuracy_1km") == pytest.approx(0.4)
     assert scalar(run, "sft", "eval/reward_format") == 1.0
 
@@ -175,7 +181,7 @@ def test_goes_on_after_a_kill(make_run: Callable[..., Run], predictor: type[Fake
     predictor.die_at = 4  # base has 3 batches; sft is killed in its second
     with pytest.raises(KeyboardInterrupt):
         evaluate(run.config(), run, None)
-    path = run.evaluation("heldout") / "predictions.jsonl"
+    path = kept(run)
     assert len(list(read_jsonl(path))) == 7
     with path.open("a") as file:
         file.write('{"model": "sft", "id": "c", "comple')
@@ -186,6 +192,7 @@ def test_goes_on_after_a_kill(make_run: Callable[..., Run], predictor: type[Fake
     assert predictor.loads == ["sft"]
     assert [images for images, _ in predictor.calls] == [["c", "d"], ["e"]]
     assert len(list(read_jsonl(path))) == 10
+    assert len(list(read_jsonl(run.evaluation("heldout") / "predictions.jsonl"))) == 10
 
 
 def test_a_batch_that_is_there_in_part_is_made_again_whole(
@@ -193,13 +200,56 @@ def test_a_batch_that_is_there_in_part_is_made_again_whole(
 ) -> None:
     run = make_run()
     evaluate(run.config(), run, None)
-    path = run.evaluation("heldout") / "predictions.jsonl"
+    path = kept(run)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if '"sft", "id": "d"' not in line))
     predictor.calls.clear()
     evaluate(run.config(), run, None)
     assert [images for images, _ in predictor.calls] == [["c", "d"]]
     assert len(list(read_jsonl(path))) == 10
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_shards_give_what_one_process_gives(
+    make_run: Callable[..., Run], predictor: type[FakePredictor], order: tuple[int, ...]
+) -> None:
+    run = make_run(reward_samples=1)
+    whole = evaluate(run.config(), run, None)
+    output = run.evaluation("heldout")
+    files = [output / name for name in ("predictions.jsonl", "sampled.jsonl", "metrics.json")]
+    before = [file.read_bytes() for file in files]
+    calls = sorted(map(str, predictor.calls))
+    shutil.rmtree(run.stage("eval"))
+    predictor.calls.clear()
+    missing = []
+    for index in order:
+        assert program.main(["--run", str(run.path), "--shard", f"{index}/3"]) == 0
+        done = json.loads(run.done_file(f"eval/shards/{index}-of-3").read_text())
+        missing.append(done["missing"])
+    assert missing[-1] == 0
+    assert 0 not in missing[:-1]
+    assert not files[0].exists()
+    assert sorted(map(str, predictor.calls)) == calls  # no batch twice, none left out
+    predictor.calls.clear()
+    assert evaluate(run.config(), run, None) == whole
+    assert predictor.calls == []
+    assert [file.read_bytes() for file in files] == before
+    assert program.main(["--run", str(run.path)]) == 0
+    assert json.loads(run.done_file("eval").read_text())["made_with"] == done["made_with"]
+
+
+def test_a_shard_is_predicted_by_one_process(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = make_run()
+    with claimed(run.evaluation("heldout") / "completions" / "1-of-3.lock"):
+        assert program.main(["--run", str(run.path), "--shard", "1/3"]) == 2
+        assert "another process predicts shard 1-of-3" in capsys.readouterr().err
+        assert program.main(["--run", str(run.path), "--shard", "0/3"]) == 0
+    assert program.main(["--run", str(run.path), "--shard", "3/3"]) == 2
+    assert "not a shard such as 0/4" in capsys.readouterr().err
 
 
 def test_new_weights_are_predicted_again(
@@ -294,7 +344,7 @@ def test_an_outage_is_never_a_reward(
     monkeypatch.setattr("geoagent.train.rewards.make_agent", lambda *_: FakeAgent(away))
     code = program.main(["--run", str(run.path)])
     output = run.evaluation("heldout")
-    assert len(list(read_jsonl(output / "predictions.jsonl"))) == 10
+    assert len(list(read_jsonl(kept(run)))) == 10
     if away:
         assert code == 75
         assert capsys.readouterr().err == "error: the agent is away\n"
