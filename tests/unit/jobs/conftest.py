@@ -21,11 +21,11 @@ echo "$@" >> "{folder}/cancelled"
 """
 SACCT = """#!/bin/bash
 cat << EOF
-101|101|COMPLETED|90|n1
-102|102|RUNNING|61|n[1-2]
-103|103_0|CANCELLED by 0|0|None assigned
-104|104|PENDING|0|None assigned
-105|105|TIMEOUT|60|n3
+101|101|COMPLETED|90|cpu=8,node=1||n1
+102|102|RUNNING|61|cpu=16,gres/gpu=16,node=2||n[1-2]
+103|103_0|CANCELLED by 0|0|||None assigned
+104|104|PENDING|0|||None assigned
+105|105|TIMEOUT|60|cpu=8,gres/gpu=1,node=1||n3
 EOF
 """
 
