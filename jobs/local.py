@@ -40,9 +40,17 @@ class _Running:
 
 
 class LocalChain:
-    """One submission on this machine."""
+    """One submission on this machine; not `recorded` inside a job that jobs.json has already."""
 
-    def __init__(self, run: Run, plan: Plan, display: Display, agent_wait_s: float) -> None:
+    def __init__(
+        self,
+        run: Run,
+        plan: Plan,
+        display: Display,
+        agent_wait_s: float,
+        recorded: bool = True,
+    ) -> None:
+        self.recorded = recorded
         self.run = run
         self.plan = plan
         self.display = display
@@ -59,7 +67,7 @@ class LocalChain:
         """Run all stages. ChainFailed at the first that fails; KeyboardInterrupt on Ctrl-C or
         SIGTERM. Whatever the end, no process is left."""
         share_agent(self.run, None)
-        self.jobs.save(self.run)
+        self._save()
         with _terminate_as_interrupt():
             try:
                 for index, stage in enumerate(self.plan.stages):
@@ -74,7 +82,11 @@ class LocalChain:
                 self._stop_all("failed")
                 raise
             finally:
-                self.jobs.save(self.run)
+                self._save()
+
+    def _save(self) -> None:
+        if self.recorded:
+            self.jobs.save(self.run)
 
     def _stage(self, stage: StagePlan) -> None:
         if stage.needs_agent and self.plan.agent is not None and self._agent is None:
@@ -99,7 +111,7 @@ class LocalChain:
         record.peak_gib = outcome.get("peak_gib")
         record.cause = outcome.get("cause")
         record.state = "finished" if outcome.get("code") == 0 else "failed"
-        self.jobs.save(self.run)
+        self._save()
         took = f"{record.seconds or 0:.0f} s, at most {record.peak_gib or 0:.1f} GiB"
         if record.state == "failed":
             record.cause = record.cause or f"its job died; see {running.job.paths.stderr}"
@@ -124,7 +136,7 @@ class LocalChain:
         pid = job._process.pid  # the public interface has no way to reach the process
         record.id, record.pid, record.created = job.job_id, pid, Watched.of(pid).created
         record.state, record.started, record.ended = "running", time.time(), None
-        self.jobs.save(self.run)
+        self._save()
         return _Running(job, record, pid)
 
     def _start_agent(self, plan: StagePlan) -> None:
@@ -172,7 +184,7 @@ class LocalChain:
         if running.record.state == "running":
             running.record.state = state
             running.record.ended = time.time()
-        self.jobs.save(self.run)
+        self._save()
 
 
 def _programs(pid: int) -> list[int]:

@@ -65,6 +65,8 @@ def continue_run(config: Config, run: Run, parts: Sequence[Run] = ()) -> None:
     _check_space(run.path, config)
     if any(finished_stages(one) for one in (run, *parts)):
         _check_same(run.config(), config, run.path)
+        if "eval" not in finished_stages(run, config):  # of other settings: no longer finished
+            run.done_file("eval").unlink(missing_ok=True)
         named = dataclasses.replace(config, name=run.path.name)
         write_atomic(run.config_file, to_yaml(named))
     else:
