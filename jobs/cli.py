@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="state, step, time and figures of a run's jobs")
     status.add_argument("run", metavar="RUN", nargs="?", help="run; default: the newest in runs/")
     status.add_argument("--watch", "-w", action="store_true", help="go on until all have ended")
+    status.add_argument("--json", action="store_true", help="the same for programs")
     status.set_defaults(function=_status)
     logs = commands.add_parser("logs", help="print a stage's logs")
     logs.add_argument("run", metavar="RUN", help="run directory, or its name in runs/")
@@ -115,9 +116,9 @@ def _status(options: argparse.Namespace) -> int:
     run = _find(options.run)
     group = Group.of(run)
     if group is not None:
-        show_group(group, options.watch)
+        show_group(group, options.watch, options.json)
     else:
-        show_status(run, options.watch)
+        show_status(run, options.watch, options.json)
     return 0
 
 

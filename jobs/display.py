@@ -46,7 +46,7 @@ def line_of(stage: str, progress: dict[str, Any], seconds: float) -> str:
     if total:
         parts.append(f"{step}/{total} {progress.get('unit', '')}")
         left = left_of(progress, seconds)
-        parts += [f"left {left}"] if left else []
+        parts += [f"left {clock(left)}"] if left is not None else []
     metrics = progress.get("metrics") or {}
     parts += [f"{name} {metrics[name]:.3g}" for name in _SHOWN if name in metrics]
     if progress.get("message"):
@@ -54,11 +54,17 @@ def line_of(stage: str, progress: dict[str, Any], seconds: float) -> str:
     return "  ".join(parts)
 
 
-def left_of(progress: dict[str, Any], seconds: float) -> str:
-    """How long the rest of a stage takes at the speed so far; empty if nothing is known."""
+def left_of(progress: dict[str, Any], seconds: float) -> float | None:
+    """Seconds that the rest of a stage takes at the speed so far; None if nothing is known.
+
+    `seconds` is how long the stage runs; the time since it began to count says more.
+    """
     step, total = progress.get("step") or 0, progress.get("total") or 0
     done = step - progress.get("first", 0)
-    return clock(seconds / done * (total - step)) if done > 0 and step < total else ""
+    if done <= 0 or step >= total:
+        return None
+    counted = progress.get("updated", 0.0) - progress.get("began", progress.get("updated", 0.0))
+    return float((counted or seconds) / done * (total - step))
 
 
 class Display:

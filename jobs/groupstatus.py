@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -11,9 +12,11 @@ from geoagent.run import Run
 from jobs.accounting import facts
 from jobs.display import clock, plain_table, read_progress
 from jobs.group import Group
+from jobs.health import agent_health
 from jobs.plan import AGENT, STAGES
 from jobs.state import UNFINISHED, JobRecord, Jobs
-from jobs.watch import agent_health, refresh
+from jobs.status import document, rows
+from jobs.watch import refresh
 
 if TYPE_CHECKING:
     from rich.console import Group as Lines
@@ -22,13 +25,18 @@ _WATCH_S: Final = 5.0
 """Slurm's accounting does not like to be asked more often."""
 
 
-def show_group(group: Group, watch: bool = False) -> None:
+def show_group(group: Group, watch: bool = False, as_json: bool = False) -> None:
     """Print it; with `watch` until all jobs have ended."""
     from rich.console import Console
     from rich.live import Live
 
     console = Console()
     found = _look(group)
+    if as_json:
+        runs = [(group.run(name), jobs) for name, jobs in found.items() if name != AGENT]
+        documents = [document(run, rows(run, jobs)) for run, jobs in runs]
+        print(json.dumps({"group": str(group.home.path), "runs": documents}, indent=2))
+        return
     if not watch:
         console.print(_page(group, found), soft_wrap=True)
         return
@@ -61,10 +69,11 @@ def _page(group: Group, found: dict[str, Jobs]) -> Lines:
         jobs = found[name].jobs if name in found else []
         table.add_row(name, *_cells(group.run(name), jobs))
         lines += [f"{name}: {job.stage}: {job.cause}" for job in jobs if job.cause]
+    config = group.home.config()
     own = found[AGENT].jobs if AGENT in found else []
     for job in own:
         if job.stage == AGENT:
-            health = f", {agent_health(group.home)}" if job.state == "running" else ""
+            health = f", {agent_health(group.home, config, True)}" if job.state == "running" else ""
             lines.append(f"agent: job {job.id}, {job.state}{health}")
         else:
             lines.append(

@@ -93,11 +93,12 @@ def _stage(config: Config, name: str, after: tuple[str, ...], then: tuple[str, .
         (*_MODULES[name], *told),
         getattr(config.cluster, name),
         after,
-        needs_agent=_asks_agent(config, name),
+        needs_agent=asks_agent(config, name),
     )
 
 
-def _asks_agent(config: Config, stage: str) -> bool:
+def asks_agent(config: Config, stage: str) -> bool:
+    """Whether a stage's rewards need the agent."""
     if config.rewards.weights.get("consistency", 0.0) <= 0:
         return False
     return stage == "grpo" or (stage == "eval" and config.eval.rewards)

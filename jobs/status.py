@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from geoagent.config import Config, StageResources
 from geoagent.files import read_if_there
 from geoagent.run import Run
-from jobs.attempt import attempts
+from jobs.accounting import Facts, facts
+from jobs.advice import by_sbatch, going_on, next_step, unfinished
+from jobs.attempt import attempts, newest_logs
+from jobs.causes import cause_of
 from jobs.display import clock, left_of, plain_table, read_progress
-from jobs.plan import AGENT, STAGES
+from jobs.health import agent_health
+from jobs.plan import AGENT, STAGES, StagePlan, asks_agent
+from jobs.shards import shard_folders
 from jobs.state import UNFINISHED, JobRecord, Jobs
-from jobs.watch import agent_health, refresh
+from jobs.watch import refresh
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -19,38 +29,102 @@ if TYPE_CHECKING:
 
 _WATCH_S: Final = 5.0
 """Slurm's accounting does not like to be asked more often."""
+_WIDTH: Final = 160
+"""Columns where there is no terminal."""
+_SHOWN: Final = ("reward", "loss")
+_FAILED: Final = ("failed", "died")
 
 
-def show_status(run: Run, watch: bool = False) -> None:
+@dataclass(frozen=True)
+class Hours:
+    """Of GPUs, or of CPU cores in a run without GPUs, over all attempts and submissions.
+
+    `expected` is for the whole stage: from its speed so far while it runs, else what it asked for,
+    which is an upper `bound`.
+    """
+
+    unit: str
+    used: float | None
+    expected: float | None = None
+    bound: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stage, or the agent; times in seconds. `next` is what to type about a failure."""
+
+    stage: str
+    job: str
+    state: str
+    attempt: int | None = None
+    nodes: str = ""
+    step: int | None = None
+    total: int | None = None
+    seconds: float | None = None
+    left: float | None = None
+    metrics: dict[str, float] | None = None
+    hours: Hours | None = None
+    peak_gib: float | None = None
+    note: str = ""
+    cause: str | None = None
+    next: str | None = None
+
+
+def show_status(run: Run, watch: bool = False, as_json: bool = False) -> None:
     """Print it; with `watch` until all jobs have ended. UsageError if nothing was submitted."""
     from rich.console import Console
     from rich.live import Live
 
-    console = Console()
     jobs = refresh(run, Jobs.load(run))
-    if not watch:
-        console.print(_page(run, jobs), soft_wrap=True)
+    if as_json:
+        print(json.dumps(document(run, rows(run, jobs)), ensure_ascii=False, indent=2))
         return
-    with Live(_page(run, jobs), console=console, auto_refresh=False) as live:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, _WIDTH))
+    if not watch:
+        console.print(page(run, jobs), soft_wrap=True)
+        return
+    with Live(page(run, jobs), console=console, auto_refresh=False) as live:
         while any(job.state in UNFINISHED for job in jobs.jobs):
             time.sleep(_WATCH_S)
             jobs = refresh(run, Jobs.load(run))
-            live.update(_page(run, jobs), refresh=True)
+            live.update(page(run, jobs), refresh=True)
 
 
-def _page(run: Run, jobs: Jobs) -> Group:
-    """The table, and under it each stage's newest figures and the cause of its failure."""
+def page(run: Run, jobs: Jobs) -> Group:
+    """The table, and under it each stage's newest figures, causes of failures and what to do."""
     from rich.console import Group
     from rich.text import Text
 
+    found = rows(run, jobs)
+    lines = [line for row in found for line in _lines(row)]
+    states = {row.state for row in found}
+    if "cancelled" in states and not states & {*UNFINISHED, *_FAILED}:
+        lines.append(f"go on with: {going_on(run, unfinished(run, jobs.jobs))}")
+    return Group(_table(run.path.name, found), *(Text(line) for line in lines))
+
+
+def document(run: Run, found: Sequence[Row]) -> dict[str, Any]:
+    """For programs."""
+    return {"run": str(run.path), "jobs": [asdict(row) for row in found]}
+
+
+def rows(run: Run, jobs: Jobs, known: Mapping[str, Facts] | None = None) -> list[Row]:
+    """Of the run's stages in their order, and the agent's; `jobs` are refreshed already. `known`
+    is what Slurm says of `all_ids`, if it was asked already."""
+    config = run.config()
     records = _all(run, jobs)
-    lines = [
-        line
-        for job in records
-        for line in (_figures(run, job), f"{job.stage}: {job.cause}" if job.cause else "")
-        if line
-    ]
-    return Group(_table(run, records), *(Text(line) for line in lines))
+    if known is None:
+        known = facts(all_ids(jobs)) if jobs.executor == "slurm" else {}
+    unit = "GPU" if any(_held(config, job.stage)[0] for job in records) else "CPU"
+    return [_row(run, config, jobs, job, known, unit) for job in records]
+
+
+def all_ids(jobs: Jobs) -> list[str]:
+    """Of the jobs that Slurm has and had for a run."""
+    earlier = [name for ids in jobs.earlier.values() for name in ids]
+    return [*earlier, *(job.id for job in jobs.jobs if job.id)]
 
 
 def _all(run: Run, jobs: Jobs) -> list[JobRecord]:
@@ -63,42 +137,173 @@ def _all(run: Run, jobs: Jobs) -> list[JobRecord]:
     return [known[name] for name in (*STAGES, AGENT) if name in known]
 
 
-def _table(run: Run, records: list[JobRecord]) -> Table:
-    table = plain_table(run.path.name)
-    for name in ("stage", "job", "state", "try", "step", "time", "left", "GiB"):
+def _row(
+    run: Run, config: Config, jobs: Jobs, job: JobRecord, known: Mapping[str, Facts], unit: str
+) -> Row:
+    shards = _shards(run, job)
+    progress = _progress(run, job.stage, shards)
+    running = job.state == "running"
+    left = left_of(progress, job.seconds or 0.0) if running else None
+    tries = [len(attempts(folder)) for folder in (run.stage(job.stage), *shards)]
+    if job.stage == AGENT and job.id in known:  # replicas have their folders side by side
+        tries = [known[job.id].attempts] if any(tries) else []
+    row = Row(
+        job.stage,
+        job.id,
+        job.state,
+        max(tries, default=0) or None,
+        job.nodes,
+        progress.get("step") if progress.get("total") else None,
+        progress.get("total"),
+        job.seconds,
+        left,
+        progress.get("metrics") or None,
+        _hours(run, config, jobs, job, known, unit, left),
+        job.peak_gib,
+        _note(run, config, jobs, job, progress) if running else "",
+        job.cause,
+    )
+    return _explained(run, jobs, job, row, shards) if job.state in _FAILED else row
+
+
+def _explained(run: Run, jobs: Jobs, job: JobRecord, row: Row, shards: Sequence[Path]) -> Row:
+    """With the cause of its failure and what to do about it."""
+    outcome = read_if_there(run.stage(job.stage) / "outcome.json")
+    for folder in shards:
+        of_shard = read_if_there(folder / "outcome.json")
+        if of_shard.get("code") != 0 and not (folder / "done.json").is_file():
+            outcome = of_shard
+            said = of_shard.get("cause") or cause_of(1, newest_logs(folder, "*err.log"))
+            job = replace(job, cause=job.cause if job.cause and not of_shard else said)
+            break
+    if job.stage == "eval" and by_sbatch(run) and not outcome:
+        job = replace(job, cause=f"see geoagent-eval-{job.id}.log, where it was submitted")
+    step = next_step(run, job, jobs.jobs, outcome.get("code"))
+    return replace(row, cause=job.cause, next=step)
+
+
+def _shards(run: Run, job: JobRecord) -> list[Path]:
+    """Folders of an evaluation's shards while they are what it is about: until they are merged."""
+    folders = shard_folders(run) if job.stage == "eval" else []
+    newest = max((_age(folder / "progress.json") for folder in folders), default=0.0)
+    return folders if newest > _age(run.progress_file("eval")) else []
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime if path.is_file() else 0.0
+
+
+def _progress(run: Run, stage: str, shards: Sequence[Path]) -> dict[str, Any]:
+    """progress.json of a stage, or those of its shards added up."""
+    if not shards:
+        return read_progress(run, stage)
+    found = [read_if_there(folder / "progress.json") for folder in shards]
+    found = [one for one in found if one]
+    added = {key: sum(one.get(key) or 0 for one in found) for key in ("step", "total", "first")}
+    times = {"began": min(one["began"] for one in found)}
+    times["updated"] = max(one["updated"] for one in found)
+    done = sum((folder / "done.json").is_file() for folder in shards)
+    return {**added, **times, "message": f"{done} of {len(shards)} shards have ended"}
+
+
+def _held(config: Config, stage: str) -> tuple[int, int]:
+    """GPUs and CPU cores that a stage asks for in all."""
+    resources: StageResources = getattr(config.cluster, stage)
+    copies = config.agent.replicas if stage == AGENT else 1
+    processes = StagePlan(stage, (), resources).processes
+    nodes = copies * resources.nodes
+    return nodes * resources.gpus_per_node, nodes * processes * resources.cpus_per_process
+
+
+def _hours(
+    run: Run,
+    config: Config,
+    jobs: Jobs,
+    job: JobRecord,
+    known: Mapping[str, Facts],
+    unit: str,
+    left: float | None,
+) -> Hours | None:
+    """None for a stage that has none of what is counted, and where nothing is known."""
+    gpus, cpus = _held(config, job.stage)
+    held = gpus if unit == "GPU" else cpus
+    mine = [known[name] for name in (*jobs.earlier.get(job.stage, ()), job.id) if name in known]
+    if not mine:  # on this machine, or without accounting
+        seconds = job.seconds if unit == "GPU" and held else None
+        return None if seconds is None else Hours(unit, seconds * held / 3600)
+    used = sum(one.gpu_seconds if unit == "GPU" else one.cpu_seconds for one in mine) / 3600
+    if not (held or used):
+        return None
+    if job.stage == "eval" and by_sbatch(run):  # its resources are sbatch's own options
+        return Hours(unit, used)
+    if left is not None:
+        return Hours(unit, used, used + held * left / 3600, bound=False)
+    return Hours(unit, used, held * getattr(config.cluster, job.stage).time_minutes / 60)
+
+
+def _note(run: Run, config: Config, jobs: Jobs, job: JobRecord, progress: dict[str, Any]) -> str:
+    if job.stage == AGENT:
+        return agent_health(run, config, jobs.executor == "slurm")
+    said = str(progress.get("message") or "")
+    if asks_agent(config, job.stage) and config.agent.backend == "external":  # it has no row
+        said = f"{said}  agent {agent_health(run, config, True)}".strip()
+    return said
+
+
+def _table(title: str, found: Sequence[Row]) -> Table:
+    unit = next((row.hours.unit for row in found if row.hours), "GPU")
+    table = plain_table(title)
+    names = ("stage", "job", "state", "try", "step", "time", "left", "loss, reward", "nodes")
+    for name in (*names, f"{unit}-hours", "GiB"):
         table.add_column(name)
     table.add_column("note", overflow="fold")
-    for job in records:
-        progress = read_progress(run, job.stage)
-        total = progress.get("total")
-        took = clock(job.seconds) if job.seconds is not None else "–"
-        tries = len(attempts(run.stage(job.stage)))
+    for row in found:
         table.add_row(
-            job.stage,
-            job.id or "–",
-            job.state,
-            str(tries or "–"),
-            f"{progress['step']}/{total}" if total else "–",
-            took,
-            left_of(progress, job.seconds or 0.0) if job.state == "running" else "",
-            f"{job.peak_gib:.1f}" if job.peak_gib else "–",
-            _note(run, job, progress),
+            row.stage,
+            row.job or "–",
+            row.state,
+            str(row.attempt or "–"),
+            f"{row.step}/{row.total}" if row.total else "–",
+            clock(row.seconds) if row.seconds is not None else "–",
+            clock(row.left) if row.left is not None else "",
+            _figure(row),
+            row.nodes or "–",
+            _shown(row.hours),
+            f"{row.peak_gib:.1f}" if row.peak_gib else "–",
+            row.note,
         )
     return table
 
 
-def _note(run: Run, job: JobRecord, progress: dict[str, Any]) -> str:
-    if job.state != "running":
-        return ""
-    said = agent_health(run) if job.stage == AGENT else str(progress.get("message", ""))
-    return "  ".join(part for part in (job.nodes, said) if part)
+def _figure(row: Row) -> str:
+    """The one figure that tells how training does."""
+    metrics = row.metrics or {}
+    name = next((name for name in _SHOWN if name in metrics), None)
+    return f"{name} {metrics[name]:.3g}" if name else "–"
 
 
-def _figures(run: Run, job: JobRecord) -> str:
-    """Newest figures of a stage in one line; `rewards/spatial/mean` is shown as `spatial`."""
-    metrics = read_progress(run, job.stage).get("metrics") or {}
+def _shown(hours: Hours | None) -> str:
+    """`0.5 of ~1.2`: used, and expected from its speed; `of ≤2`: at most, by its time limit."""
+    if hours is None or hours.used is None:
+        return "–"
+    sign = "≤" if hours.bound else "~"
+    expected = f" of {sign}{_short(hours.expected)}" if hours.expected is not None else ""
+    return f"{_short(hours.used)}{expected}"
+
+
+def _short(hours: float) -> str:
+    return f"{hours:.2f}" if hours < 1 else f"{hours:.1f}" if hours < 100 else f"{hours:.0f}"
+
+
+def _lines(row: Row) -> Iterator[str]:
+    """Newest figures (`rewards/spatial/mean` is shown as `spatial`), cause, and what to do."""
     parts = [
         f"{name.removeprefix('rewards/').removesuffix('/mean')} {value:.3g}"
-        for name, value in metrics.items()
+        for name, value in (row.metrics or {}).items()
     ]
-    return f"{job.stage}: {', '.join(parts)}" if parts else ""
+    if parts:
+        yield f"{row.stage}: {', '.join(parts)}"
+    if row.cause:
+        yield f"{row.stage}: {row.cause}"
+    if row.next:
+        yield f"  next: {row.next}"

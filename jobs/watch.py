@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from geoagent.agent.endpoint import read_endpoints
 from geoagent.errors import OutageError
 from geoagent.files import read_if_there
 from geoagent.run import Run
@@ -73,7 +72,10 @@ def _learn(run: Run, job: JobRecord, known: Facts | None) -> None:
         job.peak_gib = outcome.get("peak_gib")
     if job.state == "failed" and job.cause is None:
         # From the logs of all nodes, of which some were written after the first node's outcome.
-        job.cause = cause_of(outcome.get("code", 1), newest_logs(run.stage(job.stage), "*err.log"))
+        logs, code = newest_logs(run.stage(job.stage), "*err.log"), outcome.get("code")
+        if code is None or code < 0:  # it was killed: Slurm may have said why
+            logs += sorted(run.path.glob(f"submitit/{job.id}_*log.out"))
+        job.cause = cause_of(1 if code is None else code, logs)
 
 
 def _lives(job: JobRecord) -> bool:
@@ -159,11 +161,6 @@ def _named(group: Group | None, run: Run, stage: str) -> str:
 
 def _submitter_lives(jobs: Jobs) -> bool:
     return bool(jobs.submitter) and alive(Watched(jobs.submitter or 0, jobs.submitter_created or 0))
-
-
-def agent_health(run: Run) -> str:
-    count = len(read_endpoints(run.agent))
-    return f"{count} replica{'s' if count != 1 else ''} announced"
 
 
 def cancel(run: Run) -> list[str]:
