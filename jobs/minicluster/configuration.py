@@ -51,7 +51,7 @@ JobRequeue=1
 {preempt_signal}
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 SlurmctldTimeout=30
-SlurmdTimeout=10
+SlurmdTimeout=20
 KillWait=5
 MinJobAge=600
 AccountingStorageType=accounting_storage/slurmdbd
