@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     import httpx
 
 _MESSAGE_EVERY_S: Final = 30.0
+_FIRST_PAUSE_S: Final = 0.2
 _MAX_PAUSE_S: Final = 5.0
+_CONNECT_S: Final = 10.0
+"""A node that has gone does not even refuse."""
 _ORDER: Final = attrgetter("stage", "earlier", "reasoning")
 """Most common part of a question's text first."""
 
@@ -58,12 +61,8 @@ class _Unavailable(Exception):
     """This endpoint did not answer; another one, or the same later, may."""
 
 
-class _Broken(_Unavailable):
-    """The endpoint failed at this question (HTTP 500): either may be the cause."""
-
-
-class _Rejected(Exception):
-    """The endpoint answered, but with something that is not usable."""
+class _Unusable(Exception):
+    """The endpoint replied, but with nothing of use: it or the question may be the cause."""
 
 
 class AgentClient:
@@ -177,7 +176,7 @@ class AgentClient:
 
         if self._http is None:
             limits = httpx.Limits(max_connections=self.settings.concurrency)
-            timeout = httpx.Timeout(self.settings.request_timeout_s, pool=None)
+            timeout = httpx.Timeout(None, connect=_CONNECT_S)  # the rest: see _send
             self._http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
         self._alive = time.monotonic()
         gate = asyncio.Semaphore(self.settings.concurrency)
@@ -194,43 +193,54 @@ class AgentClient:
                 task.cancel()
 
     async def _judge(self, question: Question) -> Judgement:
-        """One question until there is a usable reply, the retries are used up, or all is dark."""
-        reason = ""
-        attempt = 0
-        broken = 0
-        pause = 0.2
-        while attempt <= self.settings.retries:
+        """One question until there is a usable reply, its retries are used up, or all is dark.
+
+        A reply of no use is held against the question only if the server that gave it answers
+        another one right after. A server that cannot even do that is away, whatever it sends.
+        """
+        attempt, pause = 0, _FIRST_PAUSE_S
+        while True:
             try:
                 endpoint = self._choose()
-                content = await self._send(endpoint, question, attempt)
+                return Judgement(await self._answer(endpoint, question, attempt))
+            except _Unusable as error:
+                reason = str(error)
+                if question == HEALTH or await self._is_well(endpoint):
+                    if attempt == self.settings.retries:
+                        return Judgement(None, failed=True, reason=reason)
+                    attempt += 1
+                    self.stats.retried += 1
+                    continue
             except _Unavailable as error:
-                broken += isinstance(error, _Broken)
-                if broken > self.settings.retries and await self._answers_others(endpoint):
-                    return Judgement(None, failed=True, reason=str(error))
-                self._check_patience(str(error))
-                self.stats.retried += 1
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _MAX_PAUSE_S)
-                continue
-            except _Rejected as error:
                 reason = str(error)
-                attempt += 1
-                continue
-            try:
-                return Judgement(read_reply(question, content))
-            except ValueError as error:
-                reason = str(error)
-                attempt += 1
-                self.stats.retried += 1
-        return Judgement(None, failed=True, reason=reason)
+            self._check_patience(reason)
+            self.stats.retried += 1
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _MAX_PAUSE_S)
 
-    async def _answers_others(self, endpoint: Endpoint) -> bool:
-        """Tells a question that a server cannot take from a server that fails at all of them."""
+    async def _is_well(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint answers a question that any agent can; if not, it is left alone
+        for a while."""
         try:
-            read_reply(HEALTH, await self._send(endpoint, HEALTH, attempt=0))
-        except (_Unavailable, _Rejected, ValueError):
+            await self._answer(endpoint, HEALTH, attempt=0)
+        except _Unusable:
+            self._rest(endpoint)
+            return False
+        except _Unavailable:
             return False
         return True
+
+    async def _answer(self, endpoint: Endpoint, question: Question, attempt: int) -> str:
+        """The conclusion that the endpoint comes to."""
+        try:
+            conclusion = read_reply(question, await self._send(endpoint, question, attempt))
+        except ValueError as error:
+            raise _Unusable(f"{endpoint.url}: {error}") from None
+        self._alive = time.monotonic()
+        return conclusion
+
+    def _rest(self, endpoint: Endpoint) -> None:
+        self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
 
     def _choose(self) -> Endpoint:
         """The endpoint with the fewest questions under way, leaving out those that just failed."""
@@ -250,15 +260,21 @@ class AgentClient:
         import httpx
 
         assert self._http is not None
+        limit = self.settings.request_timeout_s
         self._load[endpoint.url] = self._load.get(endpoint.url, 0) + 1
         try:
-            response = await self._http.post(
-                f"{endpoint.url}/chat/completions",
-                json=self._body(endpoint, question, attempt),
-                headers={"Authorization": f"Bearer {endpoint.token}"},
-            )
+            # Of the whole: httpx's own limits begin anew with every byte.
+            async with asyncio.timeout(limit):
+                response = await self._http.post(
+                    f"{endpoint.url}/chat/completions",
+                    json=self._body(endpoint, question, attempt),
+                    headers={"Authorization": f"Bearer {endpoint.token}"},
+                )
+        except TimeoutError:
+            self._rest(endpoint)
+            raise _Unavailable(f"{endpoint.url}: no reply within {limit:.0f} s") from None
         except httpx.HTTPError as error:
-            self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
+            self._rest(endpoint)
             raise _Unavailable(f"{endpoint.url}: {type(error).__name__}") from None
         finally:
             self._load[endpoint.url] -= 1
@@ -283,19 +299,17 @@ class AgentClient:
                 f"the environment variable {self.settings.token_variable} (agent.token_variable)"
             )
         if status in (401, 403):
-            self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
+            self._rest(endpoint)
             raise _Unavailable(f"{endpoint.url}: refuses the token ({status})")
-        if status >= 500 or status in (404, 408, 429):
-            self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
-            kind = _Broken if status == 500 else _Unavailable
-            raise kind(f"{endpoint.url}: HTTP {status}")
-        self._alive = time.monotonic()
+        if status > 500 or status in (404, 408, 429):
+            self._rest(endpoint)
+            raise _Unavailable(f"{endpoint.url}: HTTP {status}")
         if status != 200:
-            raise _Rejected(f"HTTP {status}")
+            raise _Unusable(f"{endpoint.url}: HTTP {status}")
         try:
             return str(response.json()["choices"][0]["message"]["content"])
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise _Rejected("reply is not a chat completion") from None
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+            raise _Unusable(f"{endpoint.url}: reply is not a chat completion") from None
 
     def _check_patience(self, reason: str) -> None:
         """Tell that we wait; give up once nothing has answered for `patience_s`."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,11 +25,15 @@ def reply(body: dict[str, Any], conclusion: str = "France") -> str:
     return json.dumps({"id": question_id(body), "Conclusion": conclusion})
 
 
+Given = str | int | bytes | Iterator[bytes]
+
+
 class StubServer:
-    """`answer(body, number)` gives the content of a reply, or an HTTP status to fail with."""
+    """`answer(body, number)` gives the content of a reply, an HTTP status to fail with, a whole
+    body that is none, or one in pieces."""
 
     def __init__(
-        self, answer: Callable[[dict[str, Any], int], str | int], delay_s: float = 0.0
+        self, answer: Callable[[dict[str, Any], int], Given], delay_s: float = 0.0
     ) -> None:
         self.requests: list[dict[str, Any]] = []
         self.at_once = self.most_at_once = 0
@@ -54,15 +59,21 @@ class StubServer:
                     stub.at_once -= 1
                 if isinstance(given, int):
                     self._send(given, {"error": "made to fail"})
-                else:
+                elif isinstance(given, str):
                     self._send(200, {"choices": [{"message": {"content": given}}]})
+                else:
+                    self._write([given] if isinstance(given, bytes) else given)
 
             def _send(self, status: int, document: dict[str, Any]) -> None:
-                data = json.dumps(document).encode()
+                self._write([json.dumps(document).encode()], status)
+
+            def _write(self, pieces: Iterable[bytes], status: int = 200) -> None:
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
+                self.send_header("Connection", "close")  # where the body ends
                 self.end_headers()
-                self.wfile.write(data)
+                with suppress(OSError):  # the client has gone
+                    for piece in pieces:
+                        self.wfile.write(piece)
 
             def log_message(self, *arguments: object) -> None:
                 pass
