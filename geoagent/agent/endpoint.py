@@ -52,8 +52,8 @@ def read_endpoints(folder: Path) -> list[Endpoint]:
     for path in sorted(agent_folder(folder).glob("endpoint-*.json")):
         try:
             endpoint = Endpoint(**read_json(path))
+            if endpoint.expires > time.time():
+                found.append(endpoint)
         except (UsageError, TypeError):
             continue
-        if endpoint.expires > time.time():
-            found.append(endpoint)
     return found

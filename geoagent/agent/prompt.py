@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import string
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ MAX_REASONING: Final = 1200
 """Characters of reasoning that are sent; longer texts are cut in the middle."""
 MAX_CONCLUSION: Final = 80
 
+_LETTERS: Final = string.ascii_lowercase
 _NOUN: Final = {"country": "country", "region": "state or region", "precise": "city or place"}
 _SYSTEM: Final = (
     "You read a reasoning about where a photo was taken and name the one place that it argues "
@@ -23,18 +25,18 @@ _SYSTEM: Final = (
 _EXAMPLES: Final = (
     (
         "Which country?\nReasoning: Kangaroos are on the sign and cars keep left, so this is "
-        "Australia.\nid: a1",
-        '{"id": "a1", "Conclusion": "Australia"}',
+        "Australia.\nid: qfz",
+        '{"id": "qfz", "Conclusion": "Australia"}',
     ),
     (
         "Which state or region of Peru?\nReasoning: Of Peru's parts only Ancash has such peaks; "
-        "the region of Peru is Ancash.\nid: b2",
-        '{"id": "b2", "Conclusion": "Ancash"}',
+        "the region of Peru is Ancash.\nid: bkt",
+        '{"id": "bkt", "Conclusion": "Ancash"}',
     ),
     (
         "Which city or place of Styria, Austria?\nReasoning: The sign at the corner reads Graz, so "
-        "this is Graz.\nid: c3",
-        '{"id": "c3", "Conclusion": "Graz"}',
+        "this is Graz.\nid: wnd",
+        '{"id": "wnd", "Conclusion": "Graz"}',
     ),
 )
 
@@ -50,9 +52,11 @@ class Question:
 
     @property
     def id(self) -> str:
-        """Short and made from the content, so that it does not tell equal questions apart."""
+        """Made from the stage and all else, so that equal questions have equal ids and a reply to
+        another one is known by its own. Three letters (17,576 ids) are three tokens."""
         text = json.dumps([self.stage, self.reasoning, self.earlier])
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:2]
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        return "".join(_LETTERS[byte % 26] for byte in digest[:3])
 
 
 HEALTH: Final = Question(

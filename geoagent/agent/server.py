@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from geoagent.agent.client import AgentClient
 from geoagent.agent.endpoint import RENEW_S, Endpoint, endpoint_file
@@ -31,6 +31,9 @@ from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError, exit_code
 from geoagent.progress import Progress
 from geoagent.run import Run
+
+
+_LOOK_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,17 @@ def serve(
         _wait_for_answer(settings, endpoint, server, stop)
         if on_ready is not None and not stop.is_set():
             on_ready(endpoint)
+        heard = time.monotonic()
         while not stop.is_set():
-            if not (server.running() and _listens(server.url)):
+            said = replies(server.url)
+            heard = time.monotonic() if said else heard
+            if said is None or not server.running():
                 raise OutageError(f"the agent's server has stopped by itself; see {log}")
+            if time.monotonic() - heard > settings.request_timeout_s:
+                raise OutageError(
+                    f"the agent's server takes connections but has not replied for "
+                    f"{settings.request_timeout_s:.0f} s; see {log}"
+                )
             endpoint.write(path)
             if progress is not None:
                 progress.update(int(time.monotonic() - started), "answers")
@@ -91,17 +102,17 @@ def _log_file(folder: Path, replica: int) -> Path:
     return folder / "logs" / f"replica-{replica}.log"
 
 
-def _listens(url: str) -> bool:
-    """False once nothing takes connections there. A server too busy to reply in time does: how
-    long to wait for one that hangs is its clients' decision."""
+def replies(url: str) -> bool | None:
+    """Whether the server replies to a look at its health, within ten seconds and however busy it
+    is; None once nothing takes connections there."""
     import httpx
 
     try:
-        httpx.get(url.removesuffix("/v1") + "/health", timeout=10.0, trust_env=False)
+        httpx.get(url.removesuffix("/v1") + "/health", timeout=_LOOK_S, trust_env=False)
     except httpx.ConnectError:
-        return False
+        return None
     except httpx.HTTPError:
-        return True
+        return False
     return True
 
 

@@ -17,7 +17,7 @@ import pytest
 from geoagent.agent.client import AgentClient
 from geoagent.agent.endpoint import Endpoint, endpoint_file, read_endpoints
 from geoagent.agent.prompt import Question
-from geoagent.agent.server import _listens, model_file, serve
+from geoagent.agent.server import model_file, replies, serve
 from geoagent.config import AgentConfig, resolve, to_yaml
 from geoagent.data.cot import chain_of_thought
 from geoagent.data.places import countries
@@ -140,8 +140,8 @@ def test_models_are_found_or_named() -> None:
 
 def test_a_server_that_no_longer_listens_is_noticed(server: subprocess.Popen[bytes]) -> None:
     (endpoint,) = read_endpoints(Path(server.args[-1]) / "agent")  # type: ignore[index]
-    assert _listens(endpoint.url)
-    assert not _listens("http://127.0.0.1:9/v1")
+    assert replies(endpoint.url)
+    assert replies("http://127.0.0.1:9/v1") is None
 
 
 def test_vllm_that_is_not_installed_is_named(tmp_path: Path) -> None:

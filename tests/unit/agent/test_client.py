@@ -292,6 +292,9 @@ def test_endpoint_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert endpoint_file(tmp_path, 0).stat().st_mode & 0o777 == 0o600
     (tmp_path / "endpoint-1.json").write_text("{")
     (tmp_path / "endpoint-2.json").write_text('{"url": 1, "more": 2}')
+    (tmp_path / "endpoint-3.json").write_text(
+        '{"url": "u", "model": "m", "token": "t", "expires": "soon"}'
+    )
     (found,) = read_endpoints(tmp_path)
     assert found.token == TOKEN
     monkeypatch.setattr(time, "time", lambda: found.expires + 1)

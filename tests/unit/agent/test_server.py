@@ -1,14 +1,21 @@
-"""Where the agent listens."""
+"""Where the agent listens, and how its server is watched."""
 
 from __future__ import annotations
 
+import secrets
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from geoagent.agent import server
-from geoagent.agent.server import listen_address
-from geoagent.errors import UsageError
+from geoagent.agent.endpoint import endpoint_file, read_endpoints
+from geoagent.agent.server import listen_address, replies, serve
+from geoagent.config import AgentConfig
+from geoagent.errors import OutageError, UsageError
+
+from .stub import TOKEN, StubServer, reply
 
 
 def test_outside_a_job_only_this_machine_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +55,49 @@ def test_a_node_without_an_address_is_said(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_outward_address_is_one() -> None:
     assert socket.inet_aton(server._outward_address())
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
+    """A server that `serve` takes for one that it has started."""
+    stub = StubServer(lambda body, number: reply(body))
+    started = server._Server(stub.endpoint.url, "stub", lambda: True, lambda: None)
+    monkeypatch.setattr(server, "_start", lambda settings, token, log: started)
+    monkeypatch.setattr(secrets, "token_urlsafe", lambda size: TOKEN)
+    monkeypatch.setattr(server, "RENEW_S", 0.05)
+    yield stub
+    stub.close()
+
+
+@pytest.mark.parametrize(
+    ("looks", "said"),
+    [
+        ([True, False, None], "has stopped by itself"),
+        ([True, *[False] * 1000], "takes connections but has not replied for 1 s"),
+    ],
+)
+@pytest.mark.usefixtures("stub")
+def test_a_server_that_went_away_is_no_longer_announced(
+    looks: list[bool | None], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So that its job can start it again."""
+    seen: list[int] = []
+
+    def look(url: str) -> bool | None:
+        seen.append(len(read_endpoints(tmp_path)))
+        return looks[len(seen) - 1]
+
+    monkeypatch.setattr(server, "replies", look)
+    with pytest.raises(OutageError, match=said):
+        serve(AgentConfig(request_timeout_s=1.0), tmp_path)
+    assert seen[:3] == [0, 1, 1]  # one look without a reply is none too many
+    assert not endpoint_file(tmp_path, 0).exists()
+
+
+def test_a_look_at_a_server(stub: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_LOOK_S", 0.2)
+    assert replies(stub.endpoint.url)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert replies(f"http://127.0.0.1:{port}/v1") is False
+    assert replies(f"http://127.0.0.1:{port}/v1") is None
