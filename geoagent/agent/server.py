@@ -32,7 +32,6 @@ from geoagent.errors import OutageError, UsageError, exit_code
 from geoagent.progress import Progress
 from geoagent.run import Run
 
-
 _LOOK_S: Final = 10.0
 
 

@@ -11,8 +11,11 @@ import pytest
 from jobs.minicluster.cluster import MiniCluster
 from jobs.minicluster.packages import missing
 
-from .faults import DOCUMENT, Faults, known, replace_table
+from .faults import DOCUMENT, Faults, known, update
 from .helpers import User, mini_cluster
+from .learnt import learnt
+
+__all__ = ["learnt"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -51,7 +54,7 @@ def faults(request: pytest.FixtureRequest) -> Iterator[Faults]:
     yield found
     text, rows = DOCUMENT.read_text(encoding="utf-8"), list(found.rows.values())
     if request.config.getoption("--fault-table"):
-        DOCUMENT.write_text(replace_table(text, rows), encoding="utf-8")
+        DOCUMENT.write_text(update(text, rows), encoding="utf-8")
     else:
         new = {row.fault for row in rows} - {*known(text)}
         assert not new, f"{DOCUMENT}: lacks {new}; write it with --fault-table"

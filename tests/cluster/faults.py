@@ -10,6 +10,7 @@ from typing import Final
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "reference" / "faults.md"
 _BEGIN: Final = "<!-- begin: pytest tests/cluster --fault-table -->"
 _END: Final = "<!-- end -->"
+_HEAD: Final = "| fault | result | steps trained twice | steps lost | wrong rewards |"
 
 
 @dataclass(frozen=True)
@@ -43,26 +44,24 @@ class Faults:
         self.rows[fault] = Row(fault, result, twice, lost, wrong)
 
 
-def table(rows: Sequence[Row]) -> str:
-    head = ("fault", "result", "steps trained twice", "steps lost", "wrong rewards")
-    lines = [" | ".join(head), "|".join(["---"] * len(head))]
-    for row in rows:
-        counts = (
-            "–" if count is None else str(count) for count in (row.twice, row.lost, row.wrong)
-        )
-        lines.append(" | ".join((row.fault, row.result, *counts)))
-    return "".join(f"| {line} |\n" for line in lines)
+def known(text: str) -> dict[str, str]:
+    """Rows of the document's table, by fault."""
+    lines = [line for line in _part(text)[1].splitlines() if line.startswith("| ")][1:]
+    return {line.strip("| ").split(" | ")[0]: line for line in lines}
 
 
-def known(text: str) -> list[str]:
-    """Faults that the document's table lists."""
-    lines = _part(text)[1].splitlines()[2:]
-    return [line.strip("| ").split(" | ")[0] for line in lines if line.startswith("|")]
-
-
-def replace_table(text: str, rows: Sequence[Row]) -> str:
+def update(text: str, rows: Sequence[Row]) -> str:
+    """The document with these rows new, and others as they were."""
     before, _, after = _part(text)
-    return f"{before}{_BEGIN}\n{table(rows)}{_END}{after}"
+    lines = known(text) | {row.fault: _line(row) for row in rows}
+    table = "\n".join([_HEAD, "|---" * _HEAD.count(" | ") + "|---|", *lines.values()])
+    return f"{before}{_BEGIN}\n{table}\n{_END}{after}"
+
+
+def _line(row: Row) -> str:
+    numbers = (row.twice, row.lost, row.wrong)
+    counts = ("–" if number is None else str(number) for number in numbers)
+    return f"| {' | '.join((row.fault, row.result, *counts))} |"
 
 
 def _part(text: str) -> tuple[str, str, str]:

@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import psutil
 import pytest
@@ -33,40 +32,12 @@ from jobs.state import Jobs
 
 from .faults import Faults
 from .helpers import User
+from .learnt import STEPS, copy
 from .proxy import GARBAGE, GOOD, SILENT, STATUS, WRONG_ID, Spoiler
 
-STEPS = 4
-# Twelve scenes are soon known by heart, conclusions included: rewards that are not all 0.
-LEARNT = (
-    "recipe=demo",
-    "cluster=mini",
-    *(f"cluster.{stage}.nodes=1" for stage in ("sft", "grpo")),
-    *(f"cluster.{stage}.processes_per_node=1" for stage in ("sft", "grpo")),
-    "data.scenes_per_country=4",
-    "data.limit=12",
-    "sft.max_steps=120",
-    "sft.batch_size=8",
-    "sft.save_steps=120",
-    f"grpo.max_steps={STEPS}",
-    "grpo.save_steps=1",
-    "grpo.batch_size=8",
-    "grpo.generations=8",
-    "grpo.temperature=0.9",
-    "grpo.max_completion_length=192",
-    "agent.temperature=0",  # answers that can be compared
-    "agent.concurrency=4",
-)
 PLAN = [(GOOD, 1), (SILENT, 4)]  # the first is asked before training begins
 for _spoilt in (GARBAGE, WRONG_ID, *STATUS):
     PLAN += [(GOOD, 2), (_spoilt, 12)]  # more than the retries of the four questions under way
-
-
-@pytest.fixture(scope="session")
-def learnt(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    user = User(cluster, tmp_path_factory.mktemp("learnt"))  # type: ignore[arg-type]
-    run = user.submit("sft", *LEARNT)
-    assert user.wait(run, "sft", seconds=600) == "COMPLETED", user.logs(run)
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -92,10 +63,6 @@ def doomed(cluster: object, learnt: Run, tmp_path_factory: pytest.TempPathFactor
     run.dataset("grpo").unlink()
     yield user.submit("grpo", "--resume")
     user.jobs("cancel", str(run.path))
-
-
-def copy(run: Run, user: User, name: str = "run") -> Run:
-    return Run(Path(shutil.copytree(run.path, user.runs / name)))
 
 
 def until(holds: Callable[[], bool], seconds: float = 240) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from geoagent.files import read_jsonl
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
 from jobs.minicluster.layout import Shape
@@ -15,6 +16,7 @@ from jobs.state import Jobs
 
 from .faults import Faults
 from .helpers import SMALL, User, mini_cluster
+from .learnt import copy
 
 STEPS = 60
 """Longer than Slurm waits with the warning of a job of one minute, on a fast machine too."""
@@ -22,11 +24,18 @@ ONE = ("cluster.sft.nodes=1", "cluster.sft.processes_per_node=1")
 LONG = (*SMALL, *ONE, f"sft.max_steps={STEPS}", "sft.batch_size=20", "sft.save_steps=1000")
 
 
+def curve(run: Run, stage: str, figure: str) -> list[tuple[int, float]]:
+    """Step and figure of every step that was trained, in the order of training."""
+    rows = read_jsonl(run.checkpoints(stage) / "logging.jsonl")
+    return [
+        (int(row["global_step/max_steps"].partition("/")[0]), row[figure])
+        for row in rows
+        if "loss" in row
+    ]
+
+
 def losses(run: Run) -> list[tuple[int, float]]:
-    """Step and loss of every step that was trained, in the order of training."""
-    lines = (run.checkpoints("sft") / "logging.jsonl").read_text().splitlines()
-    rows = [row for row in map(json.loads, lines) if "loss" in row]
-    return [(int(row["global_step/max_steps"].partition("/")[0]), row["loss"]) for row in rows]
+    return curve(run, "sft", "loss")
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +49,10 @@ def whole(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> list[tup
     return found
 
 
-def wait_for_step(user: User, run: Run, step: int) -> None:
-    deadline = time.monotonic() + 180
+def wait_for_step(user: User, run: Run, step: int, stage: str = "sft") -> None:
+    deadline = time.monotonic() + 300
     while True:
-        path = run.progress_file("sft")
+        path = run.progress_file(stage)
         if path.is_file() and json.loads(path.read_text())["step"] >= step:
             return
         assert time.monotonic() < deadline, user.logs(run)
@@ -83,6 +92,33 @@ def test_preempted_in_mid_epoch(user: User, whole: list[tuple[int, float]], faul
     check(user, run, whole, "pre-empted in mid-epoch", "saved, requeued", faults)
     assert len(losses(run)) == STEPS
     assert attempts(run) == ["attempt-1", "attempt-2"]
+
+
+def test_grpo_preempted(user: User, learnt: Run, faults: Faults) -> None:
+    """And its agent. Completions are drawn at random: the random state has to go on as well."""
+    whole, run = copy(learnt, user, "whole"), copy(learnt, user, "cut")
+    user.submit("grpo", "--resume", name="whole")
+    assert user.wait(whole, "grpo") == "COMPLETED", user.logs(whole)
+    low = [f"cluster.{stage}.partition=low" for stage in ("grpo", "agent")]
+    user.submit("grpo", "--resume", *low, name="cut")
+    wait_for_step(user, run, 1, "grpo")
+    user.cluster.slurm("srun", "-p", "normal", "-N3", "--exclusive", "sleep", "3")
+    # A step that waits for its agent does not end within the grace time: not saved, but requeued.
+    ended = ("COMPLETED", "FAILED", "CANCELLED")
+    assert user.wait(run, "grpo", ended.__contains__) == "COMPLETED", user.logs(run)
+    for stage in ("grpo", "agent"):
+        assert (run.stage(stage) / "logs" / "attempt-2").is_dir()
+    for figure in ("loss", "reward"):
+        found, right = dict(curve(run, "grpo", figure)), dict(curve(whole, "grpo", figure))
+        assert found == pytest.approx(right, rel=1e-4)
+    trained = [step for step, _ in curve(run, "grpo", "loss")]
+    rewards = dict(curve(whole, "grpo", "reward"))
+    assert len({*rewards.values()}) > 1
+    twice, lost = len(trained) - len({*trained}), len({*rewards} - {*trained})
+    assert twice <= 1
+    assert lost == 0
+    result = f"survived: requeued; all {len(rewards)} losses and mean rewards the same"
+    faults("GRPO and its agent pre-empted", result, twice=twice, lost=lost)
 
 
 def test_preempted_where_that_cancels(
