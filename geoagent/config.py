@@ -359,6 +359,8 @@ class StageResources:
     """Limit on Slurm; none on this machine."""
     partition: str | None = None
     """Of this stage; null: cluster.partition."""
+    gpu_type: str | None = None
+    """Of this stage's GPUs; null: cluster.gpu_type."""
 
 
 @dataclass
@@ -374,15 +376,25 @@ class ClusterConfig:
     partition: str | None = None
     """sbatch --partition, where a stage names none."""
     constraint: str | None = None
-    """sbatch --constraint."""
+    """sbatch --constraint: features that the nodes must have, such as `ib&nvlink`."""
+    gpu_type: str | None = None
+    """Slurm's name of the GPUs' type, such as a100; null: any."""
+    gpu_option: str = _limited("gpus-per-node", choices=("gpus-per-node", "gres"))
+    """sbatch option that GPUs are asked for with; a few clusters take `gres` only."""
+    modules: list[str] = field(default_factory=list)
+    """Environment modules that every Slurm job loads first, such as cuda/12.4."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables of every Slurm job, such as NCCL_SOCKET_IFNAME; no secrets."""
     setup: list[str] = field(default_factory=list)
-    """Shell lines that every job runs first, such as `module load apptainer`."""
+    """Shell lines that every Slurm job runs then, on its first node."""
     additional: dict[str, str] = field(default_factory=dict)
     """Any other sbatch option by its long name."""
     requeues: int = _limited(3, low=0)
     """How often a job that ran out of time is submitted again."""
     warning_s: int = _limited(120, low=10)
     """Seconds before the time limit at which jobs are told to save."""
+    check_nodes: bool = True
+    """Check the nodes of a Slurm job before it trains."""
     prepare: StageResources = field(default_factory=StageResources)
     sft: StageResources = field(default_factory=StageResources)
     grpo: StageResources = field(default_factory=StageResources)
@@ -689,6 +701,17 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     for option in config.cluster.additional:
         if option.replace("_", "-") in _SBATCH_OPTIONS:
             yield f"cluster.additional.{option}", "has a key of its own under cluster; set that"
+    if config.cluster.gpu_option == "gres" and "gres" in config.cluster.additional:
+        yield "cluster.additional.gres", "is what cluster.gpu_option=gres asks for GPUs with"
+    for name in config.cluster.environment:
+        if not name.isidentifier() or not name.isascii():
+            yield f"cluster.environment.{name}", "is no name of a variable"
+        if any(word in name.upper() for word in _SECRET_WORDS):
+            yield (
+                f"cluster.environment.{name}",
+                "looks like a secret, and this is written to files that others read; export it "
+                "where you submit, and jobs have it",
+            )
     if config.container != ContainerConfig():
         yield "container", "images are not there yet; jobs run in this environment (leave it out)"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -235,14 +236,31 @@ def parameters(config: Config, run: Run, stage: StagePlan) -> dict[str, Any]:
         "stderr_to_stdout": True,
         "slurm_additional_parameters": _additional(cluster, tag(run, stage.name)),
     }
-    if resources.gpus_per_node:
-        chosen["slurm_gpus_per_node"] = resources.gpus_per_node
+    chosen |= _gpus(cluster, resources)
     if resources.memory_gb:
         chosen["mem_gb"] = resources.memory_gb
     chosen |= _where(cluster, resources)
-    if cluster.setup:
-        chosen["slurm_setup"] = list(cluster.setup)
+    if lines := _setup(cluster):
+        chosen["slurm_setup"] = lines
     return chosen
+
+
+def _gpus(cluster: ClusterConfig, resources: StageResources) -> dict[str, Any]:
+    count, kind = resources.gpus_per_node, resources.gpu_type or cluster.gpu_type
+    if not count:
+        return {}
+    if cluster.gpu_option == "gres":
+        return {"slurm_gres": f"gpu:{kind}:{count}" if kind else f"gpu:{count}"}
+    return {"slurm_gpus_per_node": f"{kind}:{count}" if kind else count}
+
+
+def _setup(cluster: ClusterConfig) -> list[str]:
+    """Lines of the batch script; variables come last but for what a person wrote, so that a
+    module doesn't change them."""
+    # Without its modules a job would fail later, and say something else.
+    modules = [f"module load {shlex.quote(name)} || exit 1" for name in cluster.modules]
+    variables = [f"export {k}={shlex.quote(v)}" for k, v in cluster.environment.items()]
+    return [*modules, *variables, *cluster.setup]
 
 
 def _where(cluster: ClusterConfig, resources: StageResources) -> dict[str, str]:

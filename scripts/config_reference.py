@@ -39,7 +39,8 @@ A configuration is made of layers, and each one overrides those before it: the d
 page; the YAML files and `group=choice` words of the command line, in the order they are given; then
 all its `key=value` words. `group=choice` reads `configs/GROUP/CHOICE.yaml`. A file may name others
 in a list `defaults:` (`defaults: [model/tiny]`), which are read just before it. A list replaces the
-list before it; `rewards.weights` and `cluster.additional` are merged name by name.
+list before it; `rewards.weights`, `cluster.additional` and `cluster.environment` are
+merged name by name.
 `geoagent config show recipe=demo grpo.beta=0.01` prints the result. What is wrong is refused in one
 line that names the file (or the command line), the key and, where there is no such key, the nearest
 one. Some values also have to fit others, as `grpo.generations` the size of a batch; that is checked
@@ -62,6 +63,7 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
         "a reward with weight 0, or without one, is left out.",
     ),
     "cluster.additional": ("OPTION", ""),
+    "cluster.environment": ("VARIABLE", ""),
 }
 
 

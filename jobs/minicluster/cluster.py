@@ -75,6 +75,9 @@ class MiniCluster:
         for folder in layout.folders():
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o755)
+        for name in map(node_name, range(self.shape.nodes)):
+            (layout.scratch / name).mkdir()
+            (layout.scratch / name).chmod(0o1777)
         password, ports = secrets.token_hex(16), free_ports(self.shape.nodes)
         self._write_configuration(ports, password)
         try:
@@ -109,6 +112,7 @@ class MiniCluster:
         write_atomic(etc / "slurmdbd.conf", text, mode=0o600)
         write_atomic(etc / "gres.conf", configuration.gres_conf(self.shape))
         write_atomic(etc / "cgroup.conf", configuration.cgroup_conf())
+        write_atomic(layout.task_prolog, configuration.task_prolog(layout), mode=0o755)
         first_job_id = int(time.time()) % 50_000_000 + 1_000_000
         text = configuration.slurm_conf(layout, self.shape, ports, first_job_id)
         write_atomic(layout.slurm_conf, text)

@@ -10,6 +10,9 @@ from jobs.minicluster import database
 from jobs.minicluster.layout import LOW, NORMAL, SCAVENGE, Layout, Ports, Shape, node_name
 
 CLUSTER: Final = "mini"
+GPU_TYPE: Final = "toy"
+FEATURE: Final = "rack"
+"""Each node has one of its own: rack1, rack2, …"""
 
 _SLURM: Final = """\
 ClusterName={cluster}
@@ -36,6 +39,8 @@ SwitchType=switch/none
 # No cgroups: works in containers and for plain users.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+# Gives each node a TMPDIR of its own, as clusters do that have local disks.
+TaskProlog={layout.task_prolog}
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=2
 JobAcctGatherParams=OverMemoryKill
@@ -90,7 +95,8 @@ StorageLoc={database}
 def slurm_conf(layout: Layout, shape: Shape, ports: Ports, first_job_id: int) -> str:
     nodes = "\n".join(
         f"NodeName={node_name(k)} NodeAddr={node_name(k)} Port={port} CPUs={shape.cpus} "
-        f"RealMemory={shape.memory_mb} Gres=gpu:{shape.gpus} State=UNKNOWN"
+        f"RealMemory={shape.memory_mb} Gres=gpu:{GPU_TYPE}:{shape.gpus} "
+        f"Feature={FEATURE}{k + 1} State=UNKNOWN"
         for k, port in enumerate(ports.nodes)
     )
     return _SLURM.format(
@@ -122,10 +128,14 @@ def slurmdbd_conf(layout: Layout, ports: Ports, password: str) -> str:
     )
 
 
+def task_prolog(layout: Layout) -> str:
+    return f'#!/bin/sh\necho "export TMPDIR={layout.scratch}/$SLURMD_NODENAME"\n'
+
+
 def gres_conf(shape: Shape) -> str:
     """GPUs need device files; which ones doesn't matter to Slurm."""
     devices = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
-    return f"Name=gpu File={','.join(devices[: shape.gpus])}\n"
+    return f"Name=gpu Type={GPU_TYPE} File={','.join(devices[: shape.gpus])}\n"
 
 
 def cgroup_conf() -> str:

@@ -74,6 +74,15 @@ class Layout:
     def logs(self) -> Path:
         return self.root / "log"
 
+    @property
+    def task_prolog(self) -> Path:
+        return self.root / "etc" / "task_prolog"
+
+    @property
+    def scratch(self) -> Path:
+        """Folders of the nodes that only they use."""
+        return self.root / "scratch"
+
     def log(self, daemon: str) -> Path:
         """What the daemon writes itself."""
         return self.logs / f"{daemon}.log"
@@ -86,7 +95,7 @@ class Layout:
         return self.root / "run" / f"{daemon}.pid"
 
     def folders(self) -> tuple[Path, ...]:
-        names = ("etc", "run", "log", "state", "spool", "database")
+        names = ("etc", "run", "log", "state", "spool", "database", "scratch")
         return tuple(self.root / name for name in names)
 
 

@@ -108,6 +108,13 @@ def test_all_weights_zero() -> None:
         ("agent.url=foo", "agent.url: 'foo' is no address such as http"),
         ("cluster.additional.nodes=4", "cluster.additional.nodes: has a key of its own"),
         ("cluster.additional.cpus_per_task=4", "has a key of its own under cluster; set that"),
+        ("cluster.environment.WANDB_API_KEY=x", "cluster.environment.WANDB_API_KEY: looks like a"),
+        ("cluster.environment.1A=x", "cluster.environment.1A: is no name of a variable"),
+        ("cluster.gpu_option=gras", "'gras' is none of gpus-per-node, gres; did you mean gres?"),
+        (
+            "cluster={gpu_option: gres, additional: {gres: 'tmp:1'}}",
+            "cluster.additional.gres: is what cluster.gpu_option=gres asks for GPUs with",
+        ),
     ],
 )
 def test_settings_that_would_only_fail_later(setting: str, problem: str) -> None:

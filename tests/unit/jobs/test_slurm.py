@@ -53,6 +53,31 @@ def test_a_chain_of_jobs_with_the_agent_beside_it(
     assert Jobs.load(run).of("grpo").id == "104"
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ((), "--gpus-per-node=8"),
+        (("cluster.gpu_type=a100",), "--gpus-per-node=a100:8"),
+        (("cluster.gpu_type=a100", "cluster.sft.gpu_type=h100"), "--gpus-per-node=h100:8"),
+        (("cluster.gpu_option=gres",), "--gres=gpu:8"),
+        (("cluster.gpu_option=gres", "cluster.gpu_type=a100"), "--gres=gpu:a100:8"),
+    ],
+)
+def test_gpus_by_type(tmp_path: Path, scheduler: Path, words: tuple[str, ...], option: str) -> None:
+    submit(tmp_path, *words)
+    assert [flag for flag in flags(scheduler / "102.sh") if "gpus" in flag or "gres" in flag] == [
+        option
+    ]
+
+
+def test_modules_variables_and_lines_come_in_this_order(tmp_path: Path, scheduler: Path) -> None:
+    words = ["cluster.modules=[cuda/12.4]", "cluster.environment.A=it's", "cluster.setup=[umask 7]"]
+    submit(tmp_path, *words)
+    lines = (scheduler / "102.sh").read_text().splitlines()
+    at = lines.index("module load cuda/12.4 || exit 1")
+    assert lines[at + 1 : at + 3] == ["export A='it'\"'\"'s'", "umask 7"]
+
+
 def test_a_refused_submission_takes_the_others_back(
     tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
