@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,3 +110,21 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def die_with_parent() -> Callable[[], None]:
+    """For preexec_fn: the child is told to end when its parent dies, however that comes about.
+
+    SIGINT, which local jobs are started without (see jobs.local), reaches it again. SIGUSR2, by
+    which Slurm warns all processes of a job, ends those that know nothing of it: only submitit's
+    process is to take it, and asks the program to save in another way (StageTask.checkpoint).
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    option = 1  # PR_SET_PDEATHSIG
+
+    def prepare() -> None:
+        library.prctl(option, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+    return prepare

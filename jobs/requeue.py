@@ -54,6 +54,9 @@ def requeue(
     if why != "pre-empted" and len(counted) >= limit:
         _say(f"{why}; requeued {limit} times already (cluster.requeues)")
         return
+    if without and not _enough_without(_excluded(str(job), without), stage.parent / "submitit"):
+        _say(f"{why}; no other nodes would do")
+        return
     noted = attempt.logs / ATTEMPT_FILE
     write_json(noted, {**read_if_there(noted), "requeued": why})
     _say(f"{why}: asking Slurm to run this job again")
@@ -71,14 +74,29 @@ def requeue(
 def _exclude(job: str, nodes: Collection[str]) -> None:
     """Keep a job that has just been requeued off these nodes. Slurm takes that for a job that
     waits only, and this one does not start again before its old credentials have expired."""
-    known = _show(job).get("ExcNodeList", "(null)")
-    everything = ",".join([*([] if known == "(null)" else [known]), *sorted(nodes)])
+    everything = _excluded(job, nodes)
     deadline = time.monotonic() + _EXCLUDE_S
     while refused := _scontrol("update", f"jobid={job}", f"excnodelist={everything}"):
         if time.monotonic() > deadline:
             _say(f"{', '.join(nodes)} cannot be excluded: {refused}")
             return
         time.sleep(0.1)
+
+
+def _excluded(job: str, nodes: Collection[str]) -> str:
+    """These nodes, and those that the job is kept off already."""
+    known = _show(job).get("ExcNodeList", "(null)")
+    return ",".join([*([] if known == "(null)" else [known]), *sorted(nodes)])
+
+
+def _enough_without(nodes: str, scripts: Path) -> bool:
+    """Whether the job could run without these nodes; one that cannot would wait for ever."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or job_id()
+    script = scripts / f"{job}_submission.sh"
+    # Its dependencies are done, and Slurm may have forgotten them.
+    command = ["sbatch", "--test-only", "--dependency=", f"--exclude={nodes}", str(script)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "node configuration is not available" not in result.stderr + result.stdout
 
 
 def _scontrol(*words: str) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,9 +15,10 @@ from geoagent.files import write_atomic, write_json
 from geoagent.run import Run
 from jobs.attempt import Attempt, join
 from jobs.causes import cause_of
+from jobs.nodecheck import NODE, Finding, check
 from jobs.plan import AGENT, TRAINING, StagePlan
-from jobs.processes import Watched, alive, memory_of_tree, stop_tree
-from jobs.requeue import reason, requeue
+from jobs.processes import Watched, alive, die_with_parent, memory_of_tree, stop_tree
+from jobs.requeue import job_id, reason, requeue
 from jobs.rundir import environment
 from jobs.squeue import clients_queued
 
@@ -32,6 +31,10 @@ _LOOK_S: Final = 60.0
 
 _UNDONE: Final = 70
 """EX_SOFTWARE of sysexits.h."""
+_USAGE: Final = 2
+"""Something for a person to mend (geoagent.errors)."""
+_SHOWN: Final = 3
+"""Findings in a cause; all are in the log."""
 
 
 class StageFailed(RuntimeError):
@@ -84,15 +87,36 @@ class StageTask:
             "outcome.json" if attempt.leads else f"outcome-{attempt.node}.json"
         )
         outcome_file.unlink(missing_ok=True)
-        outcome = self._run(run, attempt)
+        findings = self._check_nodes(run, attempt)
+        outcome = self._unfit(attempt, findings) if findings else self._run(run, attempt)
         write_json(outcome_file, asdict(outcome))
-        if attempt.leads and (outcome.code != 0 or self.plan.name == AGENT):
+        if attempt.leads and findings:
+            self._try_elsewhere(attempt, findings)
+        elif attempt.leads and (outcome.code != 0 or self.plan.name == AGENT):
             why = reason(outcome.code, outcome.cause)
             if why is not None and self._is_needed(run, at_once=True):
                 requeue(why, attempt, folder, self.requeues)
         if outcome.code != 0:
             raise StageFailed(f"{outcome.cause}; log: {outcome.log}")
         return asdict(outcome)
+
+    def _check_nodes(self, run: Run, attempt: Attempt) -> list[Finding]:
+        wanted = self.plan.name in TRAINING and job_id() is not None
+        return check(run, self.plan, attempt, run.config()) if wanted else []
+
+    def _unfit(self, attempt: Attempt, findings: list[Finding]) -> Outcome:
+        """An attempt that nothing was run in."""
+        log = attempt.log("err")
+        log.write_text("".join(f"error: {finding}\n" for finding in findings), encoding="utf-8")
+        cause = "; ".join(map(str, findings[:_SHOWN]))
+        return Outcome(self.plan.name, attempt.number, _USAGE, cause, 0.0, 0.0, str(log))
+
+    def _try_elsewhere(self, attempt: Attempt, findings: list[Finding]) -> None:
+        """Have Slurm run this job on other nodes, if it is only nodes that are at fault."""
+        if all(finding.fault == NODE for finding in findings):
+            nodes = sorted({finding.node for finding in findings})
+            why = f"not fit to train: {', '.join(nodes)}"
+            requeue(why, attempt, Run(self.run).stage(self.plan.name), self.requeues, nodes)
 
     def _run(self, run: Run, attempt: Attempt) -> Outcome:
         started, starts = time.time(), 1
@@ -204,21 +228,3 @@ class StageTask:
                     self._program.wait(timeout=self.saving_s)
             stop_tree(self._program.pid, _GRACE_S)
         return submitit.helpers.DelayedSubmission(replace(self))
-
-
-def die_with_parent() -> Callable[[], None]:
-    """For preexec_fn: the child is told to end when its parent dies, however that comes about.
-
-    SIGINT, which local jobs are started without (see jobs.local), reaches it again. SIGUSR2, by
-    which Slurm warns all processes of a job, ends those that know nothing of it: only submitit's
-    process is to take it, and asks the program to save in another way (StageTask.checkpoint).
-    """
-    library = ctypes.CDLL(None, use_errno=True)
-    option = 1  # PR_SET_PDEATHSIG
-
-    def prepare() -> None:
-        library.prctl(option, signal.SIGTERM)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-
-    return prepare
