@@ -111,10 +111,6 @@ def test_all_weights_zero() -> None:
         ("cluster.environment.WANDB_API_KEY=x", "cluster.environment.WANDB_API_KEY: looks like a"),
         ("cluster.environment.1A=x", "cluster.environment.1A: is no name of a variable"),
         ("cluster.gpu_option=gras", "'gras' is none of gpus-per-node, gres; did you mean gres?"),
-        (
-            "cluster={gpu_option: gres, additional: {gres: 'tmp:1'}}",
-            "cluster.additional.gres: is what cluster.gpu_option=gres asks for GPUs with",
-        ),
     ],
 )
 def test_settings_that_would_only_fail_later(setting: str, problem: str) -> None:
@@ -192,3 +188,8 @@ def test_geoagent_knows_nothing_of_jobs() -> None:
             words = line.strip().split()
             if words[:1] in (["import"], ["from"]):
                 assert words[1].split(".")[0] not in {"jobs", "submitit"}, f"{path}: {line}"
+
+
+def test_two_ways_to_say_gres() -> None:
+    with pytest.raises(UsageError, match=r"cluster\.additional\.gres: is what cluster\.gpu_option"):
+        resolve(["cluster.gpu_option=gres", "cluster.additional.gres=tmp:1"])

@@ -65,9 +65,8 @@ def test_a_chain_of_jobs_with_the_agent_beside_it(
 )
 def test_gpus_by_type(tmp_path: Path, scheduler: Path, words: tuple[str, ...], option: str) -> None:
     submit(tmp_path, *words)
-    assert [flag for flag in flags(scheduler / "102.sh") if "gpus" in flag or "gres" in flag] == [
-        option
-    ]
+    asked = [flag for flag in flags(scheduler / "102.sh") if flag.startswith(("--gpus", "--gres"))]
+    assert asked == [option]
 
 
 def test_modules_variables_and_lines_come_in_this_order(tmp_path: Path, scheduler: Path) -> None:
