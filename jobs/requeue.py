@@ -54,7 +54,7 @@ def requeue(
     if why != "pre-empted" and len(counted) >= limit:
         _say(f"{why}; requeued {limit} times already (cluster.requeues)")
         return
-    if without and not _enough_without(_excluded(str(job), without), stage.parent / "submitit"):
+    if without and not _enough_without(_excluded(str(job), without), stage.parent):
         _say(f"{why}; no other nodes would do")
         return
     noted = attempt.logs / ATTEMPT_FILE
@@ -89,10 +89,13 @@ def _excluded(job: str, nodes: Collection[str]) -> str:
     return ",".join([*([] if known == "(null)" else [known]), *sorted(nodes)])
 
 
-def _enough_without(nodes: str, scripts: Path) -> bool:
+def _enough_without(nodes: str, run: Path) -> bool:
     """Whether the job could run without these nodes; one that cannot would wait for ever."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID") or job_id()
-    script = scripts / f"{job}_submission.sh"
+    places = [folder / "submitit" / f"{job}_submission.sh" for folder in (run, run.parent)]
+    script = next(filter(Path.is_file, places), None)  # the second is a group's
+    if script is None:
+        return True
     # Its dependencies are done, and Slurm may have forgotten them.
     command = ["sbatch", "--test-only", "--dependency=", f"--exclude={nodes}", str(script)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -33,6 +33,8 @@ _UNDONE: Final = 70
 """EX_SOFTWARE of sysexits.h."""
 _USAGE: Final = 2
 """Something for a person to mend (geoagent.errors)."""
+_FIRST_S: Final = 20.0
+"""How long the other nodes leave the first to act on what was found."""
 _SHOWN: Final = 3
 """Findings in a cause; all are in the log."""
 
@@ -90,7 +92,7 @@ class StageTask:
         findings = self._check_nodes(run, attempt)
         outcome = self._unfit(attempt, findings) if findings else self._run(run, attempt)
         write_json(outcome_file, asdict(outcome))
-        if attempt.leads and findings:
+        if findings:
             self._try_elsewhere(attempt, findings)
         elif attempt.leads and (outcome.code != 0 or self.plan.name == AGENT):
             why = reason(outcome.code, outcome.cause)
@@ -113,7 +115,9 @@ class StageTask:
 
     def _try_elsewhere(self, attempt: Attempt, findings: list[Finding]) -> None:
         """Have Slurm run this job on other nodes, if it is only nodes that are at fault."""
-        if all(finding.fault == NODE for finding in findings):
+        if not attempt.leads:
+            time.sleep(_FIRST_S)  # where KillOnBadExit is set, leaving would end the first node too
+        elif all(finding.fault == NODE for finding in findings):
             nodes = sorted({finding.node for finding in findings})
             why = f"not fit to train: {', '.join(nodes)}"
             requeue(why, attempt, Run(self.run).stage(self.plan.name), self.requeues, nodes)

@@ -63,7 +63,9 @@ def test_a_chain_of_jobs_with_the_agent_beside_it(
         (("cluster.gpu_option=gres", "cluster.gpu_type=a100"), "--gres=gpu:a100:8"),
     ],
 )
-def test_gpus_by_type(tmp_path: Path, scheduler: Path, words: tuple[str, ...], option: str) -> None:
+def test_gpus_by_type(
+    tmp_path: Path, scheduler: Path, flags: Flags, words: tuple[str, ...], option: str
+) -> None:
     submit(tmp_path, *words)
     asked = [flag for flag in flags(scheduler / "102.sh") if flag.startswith(("--gpus", "--gres"))]
     assert asked == [option]
