@@ -109,8 +109,10 @@ def _model(subject: Subject) -> None:
 
 def _data(subject: Subject) -> None:
     """The first row's picture: prepare has read all of them, but on another node."""
-    rows = read_jsonl(subject.run.dataset(subject.plan.name))
-    for row in islice(rows, 1):
+    file = subject.run.dataset(subject.plan.name)
+    if not file.is_file():  # there is no row that this stage can use, as training says
+        return
+    for row in islice(read_jsonl(file), 1):
         for image in row.get("images", []):
             _readable(Path(image))
 

@@ -78,6 +78,11 @@ def test_a_picture_that_is_not_there(subject: Subject, tmp_path: Path) -> None:
     }
 
 
+def test_no_rows_are_no_nodes_fault(subject: Subject) -> None:
+    subject.run.dataset("sft").unlink()
+    assert facts(subject, 10) == {}
+
+
 def test_a_full_run_directory_is_told_by_the_first_node(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
