@@ -234,6 +234,8 @@ def _try_together(board: Board, run: Run, plan: StagePlan, attempt: Attempt) -> 
             reports = board.wait(limit_s, lambda report: report.collective is not None)
         finally:
             stop_tree(process.pid, grace_s=1.0)
+            if not attempt.log("check").stat().st_size:
+                attempt.log("check").unlink()
     return judge(reports, len(board.names))
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 START: Final = "start"
 GPU: Final = "GPU"
@@ -41,6 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, required=True, metavar="SECONDS")
     options = parser.parse_args(arguments)
     deadline = time.monotonic() + options.limit
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)  # NCCL_DEBUG, for one, writes to standard output
+        _run(options, deadline, answer)
+    return 0
+
+
+def _run(options: argparse.Namespace, deadline: float, answer: TextIO) -> None:
     import torch
 
     # A build for CPUs knows no GPUs, and nothing here can mend that: training says so itself.
@@ -48,11 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.gpus = 0
     workers = [_start(options, local) for local in range(options.processes)]
     step, message = watch([worker[1] for worker in workers], deadline)
-    print(json.dumps({"step": step, "message": message}), flush=True)
+    print(json.dumps({"step": step, "message": message}), file=answer, flush=True)
     sys.stdin.read()
     for process, _ in workers:
         process.kill()
-    return 0
 
 
 def watch(pipes: Sequence[Connection], deadline: float) -> tuple[str, str]:
