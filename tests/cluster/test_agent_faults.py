@@ -111,7 +111,8 @@ def wrong_rewards(run: Run, judge: Endpoint) -> int:
 
 def check(user: User, run: Run, judge: Endpoint) -> dict[str, int]:
     """Training went on to its end; the figures of a fault's row."""
-    assert user.wait(run, "grpo", seconds=600) == "COMPLETED", user.logs(run)
+    state = user.wait(run, "grpo", seconds=600)
+    assert state == "COMPLETED", f"{state}\n{user.logs(run)}"
     trained = Counter(steps(run))
     assert sorted(trained) == list(range(1, STEPS + 1))
     stats = read_json(run.agent / "stats-grpo-rank-0.json")
@@ -138,7 +139,8 @@ def test_an_agent_that_misbehaves(
         said = user.jobs("status", str(run.path)).stdout
         cause = "put the right one into the environment variable GEOAGENT_AGENT_TOKEN"
         assert cause in " ".join(said.split())
-        assert not (run.checkpoints("grpo") / "completions.jsonl").exists()
+        scored = len([*run.checkpoints("grpo").glob("**/completions.jsonl")])
+        assert scored == 0
         assert not spoiler.hits
 
         monkeypatch.setenv("GEOAGENT_AGENT_TOKEN", spoiler.token)
@@ -146,7 +148,9 @@ def test_an_agent_that_misbehaves(
         figures = check(user, run, judge)
         for kind, count in PLAN[1:]:
             assert kind == GOOD or spoiler.hits[kind] == count
-    faults("external agent, wrong token", f'stopped: "… refuses the token …; {cause}"', wrong=0)
+    faults(
+        "external agent, wrong token", f'stopped: "… refuses the token …; {cause}"', wrong=scored
+    )
     for kind, _ in PLAN:
         if kind != GOOD:
             faults(f"agent {kind}", "survived: asked again until it answered", **figures)

@@ -133,7 +133,7 @@ def test_what_a_server_sends_while_it_is_away_is_nobodys_answer(
     stub: Callable[..., StubServer], content: str | int, reason: str
 ) -> None:
     """More requests fail than a question has retries; then it is back."""
-    server = stub(lambda body, number: content if number <= 9 else reply(body))
+    server = stub(lambda body, number: content if number <= 20 else reply(body))
     settings = replace(SETTINGS, patience_s=60, concurrency=5)
     client = AgentClient(settings, endpoints=[server.endpoint])
     judgements = client.ask(questions(5))
