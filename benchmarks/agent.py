@@ -41,7 +41,7 @@ from geoagent.rewards.consistency import Consistency
 
 SLOTS: Final = "1,2,4,8"
 ROUNDS: Final = 5
-START_S: Final = 120.0
+START_S: Final = 600.0
 SILENT_S: Final = 60.0
 """Training waits longer for an agent that has gone; here it is not coming back."""
 WAITING: Final = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
