@@ -20,6 +20,7 @@ ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEM
 SMALL = (
     "recipe=demo",
     "cluster=mini",
+    "cluster.check_nodes=false",  # test_preflight.py and test_training.py have it on
     "data.scenes_per_country=4",
     "sft.max_steps=6",
     "sft.save_steps=3",

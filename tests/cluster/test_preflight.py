@@ -20,7 +20,12 @@ from .test_interruptions import losses
 
 BAD = "127.0.1.2"
 """The second of the cluster's three nodes."""
-TWO = (*SMALL, "cluster.sft.nodes=2", "cluster.sft.processes_per_node=1")
+TWO = (
+    *SMALL,
+    "cluster.check_nodes=true",
+    "cluster.sft.nodes=2",
+    "cluster.sft.processes_per_node=1",
+)
 
 
 @contextmanager

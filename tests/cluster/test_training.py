@@ -12,8 +12,8 @@ from .helpers import SMALL, User
 
 
 def test_all_stages_on_two_nodes(user: User) -> None:
-    zero = ["sft.deepspeed=zero3", "grpo.deepspeed=zero2"]
-    run = user.submit("sft", "grpo", "eval", *SMALL, *zero)
+    words = ["sft.deepspeed=zero3", "grpo.deepspeed=zero2", "cluster.check_nodes=true"]
+    run = user.submit("sft", "grpo", "eval", *SMALL, *words)
     assert user.wait(run, "eval") == "COMPLETED", user.logs(run)
     assert user.wait(run, "agent", seconds=120) == "COMPLETED"
     for stage in ("prepare", "sft", "grpo", "eval"):
