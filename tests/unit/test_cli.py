@@ -19,6 +19,7 @@ from PIL import Image
 from geoagent import cli
 from geoagent.agent import server
 from geoagent.agent.endpoint import Endpoint, endpoint_file
+from geoagent.agent.prompt import HEALTH
 from geoagent.config import Config, to_yaml
 from geoagent.errors import OutageError
 from geoagent.files import write_json, write_jsonl
@@ -338,7 +339,8 @@ def test_score_refuses(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 class _Server(BaseHTTPRequestHandler):
-    """An OpenAI-compatible agent that always comes to the same conclusion."""
+    """An OpenAI-compatible agent that always comes to the same conclusion, but to a right one
+    where it is only asked whether it works."""
 
     conclusion = "Peru"
 
@@ -348,7 +350,8 @@ class _Server(BaseHTTPRequestHandler):
             self.send_error(401)
             return
         asked = body["messages"][-1]["content"].splitlines()[-1].removeprefix("id: ")
-        reply = json.dumps({"id": asked, "Conclusion": self.conclusion})
+        conclusion = "Peru" if asked == HEALTH.id else self.conclusion
+        reply = json.dumps({"id": asked, "Conclusion": conclusion})
         data = json.dumps({"choices": [{"message": {"content": reply}}]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
