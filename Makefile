@@ -17,8 +17,8 @@ demo: setup ## the whole pipeline, small: SFT, GRPO, evaluation on this machine 
 	@$(SUBMIT) sft grpo eval recipe=demo cluster=local seed=$(SEED) \
 	  name=demo-seed$(SEED)-$$(date +%Y%m%d-%H%M%S) $(ARGS)
 
-test: setup ## all tests, with coverage
-	@$(PY) -m pytest --cov --cov-report=term:skip-covered --durations=10 $(ARGS)
+test: setup ## all tests, two at a time, with coverage
+	@$(PY) -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --durations=10 $(ARGS)
 
 test-unit: setup ## only the tests that take seconds
 	@$(PY) -m pytest tests/unit $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -52,9 +53,14 @@ def faults(request: pytest.FixtureRequest) -> Iterator[Faults]:
     """Where a test notes what a fault did; `--fault-table` writes the document."""
     found = Faults()
     yield found
-    text, rows = DOCUMENT.read_text(encoding="utf-8"), list(found.rows.values())
-    if request.config.getoption("--fault-table"):
-        DOCUMENT.write_text(update(text, rows), encoding="utf-8")
-    else:
-        new = {row.fault for row in rows} - {*known(text)}
-        assert not new, f"{DOCUMENT}: lacks {new}; write it with --fault-table"
+    rows = list(found.rows.values())
+    with DOCUMENT.open("r+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another worker of the session may have rows as well
+        text = file.read()
+        if request.config.getoption("--fault-table"):
+            file.seek(0)
+            file.write(update(text, rows))
+            file.truncate()
+        else:
+            new = {row.fault for row in rows} - {*known(text)}
+            assert not new, f"{DOCUMENT}: lacks {new}; write it with --fault-table"
