@@ -2,6 +2,8 @@
 # requirements/embedded.in → requirements/embedded.txt, with hashes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# The version as it is written below would be preferred to the CPU's, 2.13.0 to 2.13.0+cpu.
+sed -i -E '/^torch(vision)?==/d' requirements/embedded.txt
 links=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
 UV_FIND_LINKS=${links// /,} .venv/bin/uv pip compile --quiet --python-version 3.11 \
   --generate-hashes --no-header --no-annotate --no-emit-find-links \
