@@ -19,6 +19,7 @@ from geoagent.errors import OutageError, UsageError, exit_code
 from geoagent.evaluate.completions import MARK, Shard, claimed
 from geoagent.files import read_if_there
 from geoagent.run import Run
+from jobs.group import Group
 from jobs.plan import STAGES, TRAINING, StagePlan, make_plan
 from jobs.preflight import problems
 from jobs.rundir import continue_run, finished_stages
@@ -102,6 +103,10 @@ def _run(words: Sequence[str], variables: Mapping[str, str]) -> tuple[Run, Confi
         raise UsageError(USAGE)
     run = Run.open(named[0])
     config = resolve([str(run.config_file), *(word for word in words if "=" in word)])
+    group = Group.of(run)
+    if group is not None:
+        names = ", ".join(f"{named[0].rstrip('/')}/{name}" for name in group.members)
+        raise UsageError(f"{named[0]}: is a group; evaluate its runs one by one: {names}")
     if "prepare" not in finished_stages(run):
         raise UsageError(f"{named[0]}: has nothing to evaluate; it has not finished prepare")
     _check_trained(run)

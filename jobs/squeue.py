@@ -37,13 +37,27 @@ def tag(run: Run, stage: str) -> str:
 
 def queue() -> list[Queued]:
     """This user's jobs, an array's elements one by one. OutageError: no answer."""
-    fields = ["--noheader", "--array", "--format", "%i|%F|%k"]
-    command = ["squeue", "--user", str(os.getuid()), *fields]
+    return [_read(line) for line in _ask("%i|%F|%k") if line.strip()]
+
+
+def reasons() -> dict[str, str]:
+    """Why jobs of this user wait, by id, in Slurm's words. OutageError: no answer."""
+    found = (line.split(maxsplit=1) for line in _ask("%i %r"))
+    return {words[0]: words[1].strip() for words in found if len(words) == 2}
+
+
+def _ask(form: str) -> list[str]:
+    command = ["squeue", "--user", str(os.getuid()), "--noheader", "--array", "--format", form]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         raise OutageError(f"squeue does not answer ({error})") from error
-    return [_read(line) for line in result.stdout.splitlines() if line.strip()]
+    if result.returncode != 0:
+        said = (result.stderr.strip().splitlines() or ["no reason"])[-1]
+        raise OutageError(
+            f"squeue does not answer ({said}); is SLURM_CONF set as it was at submission?"
+        )
+    return result.stdout.splitlines()
 
 
 def _read(line: str) -> Queued:

@@ -29,6 +29,8 @@ class JobRecord:
     cause: str | None = None
     peak_gib: float | None = None
     nodes: str = ""
+    waits: str = ""
+    """Why it has not begun, in Slurm's words."""
 
     @property
     def seconds(self) -> float | None:

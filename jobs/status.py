@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.config import Config, StageResources
-from geoagent.files import read_if_there
+from geoagent.files import read_if_there, short
 from geoagent.run import Run
 from jobs.accounting import Facts, facts
 from jobs.advice import by_sbatch, going_on, next_step, unfinished
@@ -21,7 +21,7 @@ from jobs.health import agent_health
 from jobs.plan import AGENT, STAGES, StagePlan, asks_agent
 from jobs.shards import shard_folders
 from jobs.state import UNFINISHED, JobRecord, Jobs
-from jobs.watch import refresh
+from jobs.watch import learn_reasons, refresh
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _WATCH_S: Final = 5.0
 """Slurm's accounting does not like to be asked more often."""
-_WIDTH: Final = 160
-"""Columns where there is no terminal."""
+_WIDTH: Final = 140
+"""Columns that the whole table takes, and that are there where there is no terminal."""
 _SHOWN: Final = ("reward", "loss")
 _FAILED: Final = ("failed", "died")
 
@@ -75,34 +75,51 @@ def show_status(run: Run, watch: bool = False, as_json: bool = False) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    jobs = refresh(run, Jobs.load(run))
+    jobs, known = _look(run)
     if as_json:
-        print(json.dumps(document(run, rows(run, jobs)), ensure_ascii=False, indent=2))
+        print(json.dumps(document(run, rows(run, jobs, known)), ensure_ascii=False, indent=2))
         return
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, _WIDTH))
+    narrow = console.width < _WIDTH
     if not watch:
-        console.print(page(run, jobs), soft_wrap=True)
+        console.print(page(run, jobs, known, narrow), soft_wrap=True)
         return
-    with Live(page(run, jobs), console=console, auto_refresh=False) as live:
+    with Live(page(run, jobs, known, narrow), console=console, auto_refresh=False) as live:
         while any(job.state in UNFINISHED for job in jobs.jobs):
             time.sleep(_WATCH_S)
-            jobs = refresh(run, Jobs.load(run))
-            live.update(page(run, jobs), refresh=True)
+            jobs, known = _look(run)
+            live.update(page(run, jobs, known, narrow), refresh=True)
 
 
-def page(run: Run, jobs: Jobs) -> Group:
+def _look(run: Run) -> tuple[Jobs, Mapping[str, Facts]]:
+    """The jobs as they are now, and what Slurm says of them and of earlier ones; asked once."""
+    jobs = Jobs.load(run)
+    known = facts(all_ids(jobs)) if jobs.executor == "slurm" else {}
+    jobs = refresh(run, jobs, known)
+    learn_reasons(jobs)
+    return jobs, known
+
+
+def page(
+    run: Run, jobs: Jobs, known: Mapping[str, Facts] | None = None, narrow: bool = False
+) -> Group:
     """The table, and under it each stage's newest figures, causes of failures and what to do."""
     from rich.console import Group
     from rich.text import Text
 
-    found = rows(run, jobs)
+    found = rows(run, jobs, known)
     lines = [line for row in found for line in _lines(row)]
+    table = run.evaluation(run.config().eval.benchmark) / "table.txt"
+    if table.is_file():
+        lines.append(f"results: {short(table)}")
     states = {row.state for row in found}
     if "cancelled" in states and not states & {*UNFINISHED, *_FAILED}:
         lines.append(f"go on with: {going_on(run, unfinished(run, jobs.jobs))}")
-    return Group(_table(run.path.name, found), *(Text(line) for line in lines))
+    if narrow:
+        lines = [f"{row.stage}: {row.note}" for row in found if row.note] + lines
+    return Group(_table(run.path.name, found, narrow), *(Text(line) for line in lines))
 
 
 def document(run: Run, found: Sequence[Row]) -> dict[str, Any]:
@@ -160,7 +177,7 @@ def _row(
         progress.get("metrics") or None,
         _hours(run, config, jobs, job, known, unit, left),
         job.peak_gib,
-        _note(run, config, jobs, job, progress) if running else "",
+        _note(run, config, jobs, job, progress) if running else job.waits,
         job.cause,
     )
     return _explained(run, jobs, job, row, shards) if job.state in _FAILED else row
@@ -250,15 +267,16 @@ def _note(run: Run, config: Config, jobs: Jobs, job: JobRecord, progress: dict[s
     return said
 
 
-def _table(title: str, found: Sequence[Row]) -> Table:
+def _table(title: str, found: Sequence[Row], narrow: bool) -> Table:
+    """A `narrow` one has what one looks for first, and no notes."""
     unit = next((row.hours.unit for row in found if row.hours), "GPU")
     table = plain_table(title)
-    names = ("stage", "job", "state", "try", "step", "time", "left", "loss, reward", "nodes")
-    for name in (*names, f"{unit}-hours", "GiB"):
-        table.add_column(name)
-    table.add_column("note", overflow="fold")
+    for name in ("stage", "job", "state", "try", "step", "time", "left", "loss, reward"):
+        table.add_column(name, no_wrap=True)
+    for name in () if narrow else ("nodes", f"{unit}-hours", "GiB", "note"):
+        table.add_column(name, overflow="fold")
     for row in found:
-        table.add_row(
+        cells = [
             row.stage,
             row.job or "–",
             row.state,
@@ -267,11 +285,11 @@ def _table(title: str, found: Sequence[Row]) -> Table:
             clock(row.seconds) if row.seconds is not None else "–",
             clock(row.left) if row.left is not None else "",
             _figure(row),
-            row.nodes or "–",
-            _shown(row.hours),
-            f"{row.peak_gib:.1f}" if row.peak_gib else "–",
-            row.note,
-        )
+        ]
+        if not narrow:
+            memory = f"{row.peak_gib:.1f}" if row.peak_gib else "–"
+            cells += [row.nodes or "–", _shown(row.hours), memory, row.note]
+        table.add_row(*cells)
     return table
 
 

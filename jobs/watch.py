@@ -22,10 +22,11 @@ from jobs.causes import cause_of
 from jobs.group import Group, home_of
 from jobs.plan import AGENT
 from jobs.processes import Watched, alive, stop_tree
-from jobs.squeue import Queued, queue
+from jobs.squeue import Queued, queue, reasons
 from jobs.state import NOT_STARTED, UNFINISHED, JobRecord, Jobs
 
 _GRACE_S: Final = 30.0
+_FORGOTTEN: Final = "it has left the queue, and Slurm does not say how it ended"
 
 
 def refresh(run: Run, jobs: Jobs, known: Mapping[str, Facts] | None = None) -> Jobs:
@@ -38,6 +39,7 @@ def refresh(run: Run, jobs: Jobs, known: Mapping[str, Facts] | None = None) -> J
             known = facts([job.id for job in jobs.jobs])
         for job in jobs.jobs:
             _learn(run, job, known.get(job.id))
+        _learn_without(run, [job for job in jobs.jobs if job.id not in known])
     else:
         for job in jobs.jobs:
             if job.state == "running" and not _lives(job):
@@ -67,6 +69,8 @@ def _learn(run: Run, job: JobRecord, known: Facts | None) -> None:
     job.state, job.nodes, job.cause = known.state, known.nodes, known.cause
     if known.seconds:
         job.started, job.ended = 0.0, known.seconds
+    if job.state in ("failed", "cancelled") and run.done_file(job.stage).is_file():
+        job.state, job.cause = "finished", None  # it only had to leave
     if job.state in ("failed", "finished"):
         outcome = read_if_there(run.stage(job.stage) / "outcome.json")
         job.peak_gib = outcome.get("peak_gib")
@@ -76,6 +80,41 @@ def _learn(run: Run, job: JobRecord, known: Facts | None) -> None:
         if code is None or code < 0:  # it was killed: Slurm may have said why
             logs += sorted(run.path.glob(f"submitit/{job.id}_*log.out"))
         job.cause = cause_of(1 if code is None else code, logs)
+
+
+def _learn_without(run: Run, jobs: Sequence[JobRecord]) -> None:
+    """What the run's own files and the queue tell of jobs that accounting does not know, or not
+    any more. OutageError: Slurm is silent, and the files do not tell."""
+    for job in jobs:
+        if run.done_file(job.stage).is_file():
+            job.state, job.started = "finished", 0.0
+            job.ended = read_if_there(run.done_file(job.stage)).get("seconds")
+    left = [job for job in jobs if job.id and job.state in UNFINISHED]
+    try:
+        ids = {name for one in (queue() if left else ()) for name in (one.id, one.array)}
+    except OutageError:
+        if any(job.stage != AGENT for job in left):
+            raise
+        for job in left:  # all stages are known, and only they matter
+            job.state = "unknown"
+        return
+    for job in left:
+        if job.id in ids:
+            continue
+        outcome = read_if_there(run.stage(job.stage) / "outcome.json")
+        ended = job.stage == AGENT or outcome.get("code") == 0
+        job.state = "finished" if ended else "failed"
+        job.peak_gib = outcome.get("peak_gib")
+        job.cause = None if ended else outcome.get("cause") or _FORGOTTEN
+
+
+def learn_reasons(jobs: Jobs) -> None:
+    """Add why jobs wait that do, if Slurm answers."""
+    waiting = [job for job in jobs.jobs if job.state == "waiting"]
+    with suppress(OutageError):
+        known = reasons() if waiting else {}
+        for job in waiting:
+            job.waits = known.get(job.id, "").replace("None", "")
 
 
 def _lives(job: JobRecord) -> bool:

@@ -224,6 +224,8 @@ def test_status_of_a_group(
         "201|101_0|COMPLETED|90|n1\n202|101_1|TIMEOUT|61|n2\n101|101_2|RUNNING|5|n1\n"
         "102|102_[0,2%2]|PENDING|0|None assigned\n212|102_1|CANCELLED|0|None assigned\nEOF\n"
     )
+    arrays = [f"{id}_{k}|{id}|\n" for id in (104, 105) for k in range(3)]
+    (scheduler / "queue").write_text("".join(["103_0|103|\n", *arrays]))  # new to accounting
     write_json(Run(tmp_path / "x" / "seed-2").progress_file("prepare"), {"step": 1, "total": 3})
     capsys.readouterr()
     assert main(["status", str(tmp_path / "x")]) == 0

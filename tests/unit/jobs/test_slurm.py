@@ -12,6 +12,7 @@ import pytest
 
 from geoagent.config import StageResources, resolve
 from geoagent.errors import UsageError
+from geoagent.files import write_json
 from geoagent.run import Run
 from jobs import slurm
 from jobs.cli import main
@@ -162,6 +163,38 @@ def test_status_and_cancel(
     assert main(["cancel", str(run.path)]) == 0
     assert "stopped: sft, grpo\n" in capsys.readouterr().out
     assert (scheduler / "cancelled").read_text() == "102 104\n"
+
+
+def test_status_of_jobs_that_accounting_does_not_know(
+    tmp_path: Path, scheduler: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not kept, was purged, or is away."""
+    run, _ = submit(tmp_path)
+    (scheduler / "sacct").write_text("#!/bin/bash\nexit 1\n")
+    (scheduler / "queue").write_text("104|104|\n")
+    write_json(run.done_file("prepare"), {"seconds": 9.0})
+    write_json(run.stage("sft") / "outcome.json", {"code": 1, "cause": "ValueError: x"})
+    assert main(["status", str(run.path)]) == 0
+    shown = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
+    for stage, state in (
+        ("prepare", "finished"),
+        ("sft", "failed"),
+        ("grpo", "submitted"),
+        ("eval", "failed"),
+        ("agent", "finished"),
+    ):
+        assert re.search(rf"{stage} +10\d +{state}", lines[stage]), shown
+    assert "sft: ValueError: x" in shown
+    assert "eval: it has left the queue, and Slurm does not say how it ended" in shown
+
+    (scheduler / "silent").touch()
+    assert main(["status", str(run.path)]) == 75
+    assert "squeue does not answer (no reason); is SLURM_CONF set" in capsys.readouterr().err
+    for stage in ("sft", "grpo", "eval"):
+        write_json(run.done_file(stage), {})
+    assert main(["status", str(run.path)]) == 0
+    assert re.search(r"agent +103 +unknown", capsys.readouterr().out)
 
 
 def test_the_command_line_submits(
