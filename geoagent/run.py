@@ -58,6 +58,11 @@ class Run:
         return self.path / "model"
 
     @property
+    def extensions(self) -> Path:
+        """Where torch keeps what DeepSpeed compiles for this run."""
+        return self.path / "cache" / "torch_extensions"
+
+    @property
     def agent(self) -> Path:
         return self.path / "agent"
 

@@ -187,6 +187,8 @@ def environment(run: Run) -> dict[str, str]:
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        # Not in the home directory, where a lock that a killed job has left stops all others.
+        "TORCH_EXTENSIONS_DIR": str(run.extensions),
         # Threads that wait by spinning take the cores from the agent and from other people.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }

@@ -85,6 +85,7 @@ class StageTask:
         if attempt.leads:
             for left in (run.done_file, run.progress_file, run.stop_request):
                 left(self.plan.name).unlink(missing_ok=True)
+            self._forget_locks(run)
         outcome_file = folder / (
             "outcome.json" if attempt.leads else f"outcome-{attempt.node}.json"
         )
@@ -101,6 +102,13 @@ class StageTask:
         if outcome.code != 0:
             raise StageFailed(f"{outcome.cause}; log: {outcome.log}")
         return asdict(outcome)
+
+    def _forget_locks(self, run: Run) -> None:
+        """Remove what a process has left that was killed while it compiled for DeepSpeed: torch
+        would wait for it for ever. No other job of the run compiles now."""
+        if self.plan.name in TRAINING:
+            for lock in run.extensions.rglob("lock"):
+                lock.unlink(missing_ok=True)
 
     def _check_nodes(self, run: Run, attempt: Attempt) -> list[Finding]:
         wanted = self.plan.name in TRAINING and job_id() is not None

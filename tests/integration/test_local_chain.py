@@ -195,6 +195,14 @@ def test_an_agent_that_cannot_start_is_named(run: Run) -> None:
     assert states(run)["grpo"] == "not started"
 
 
+def test_a_lock_of_a_killed_compiler_stops_nobody(run: Run) -> None:
+    lock = run.extensions / "deepspeed_shm_comm" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    execute(run, stage("sft", "0"))
+    assert not lock.exists()
+
+
 def test_an_agent_that_ends_is_started_again(run: Run) -> None:
     execute(run, stage("grpo", "6", needs_agent=True), agent=stage("agent", "mortal-agent"))
     assert (run.agent / "starts").read_text() == "111"
