@@ -46,8 +46,9 @@ class Faults:
 
 def known(text: str) -> dict[str, str]:
     """Rows of the document's table, by fault."""
-    lines = [line for line in _part(text)[1].splitlines() if line.startswith("| ")][1:]
-    return {line.strip("| ").split(" | ")[0]: line for line in lines}
+    lines = [line for line in _part(text)[1].splitlines() if line.startswith("| ")]
+    found = {line.strip("| ").split(" | ")[0]: line for line in lines if "---" not in line}
+    return {fault: line for fault, line in found.items() if line != _HEAD}
 
 
 def update(text: str, rows: Sequence[Row]) -> str:

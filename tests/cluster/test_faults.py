@@ -120,6 +120,7 @@ def test_the_newest_checkpoint_is_cut(user: User, faults: Faults) -> None:
     wait_for_step(user, run, 2 * SAVE + 1)
     user.jobs("cancel", str(run.path))
     assert user.wait(run, "sft") == "CANCELLED"
+    user.leaves_queue(run, "sft")  # it saves before it goes
     newest = latest(run.checkpoints("sft"))
     assert newest is not None
     weights = newest / "model.safetensors"
@@ -157,9 +158,10 @@ def fill(disk: Path, leave: int) -> Path:
 
 
 def test_the_disk_is_full_during_a_save(cluster: MiniCluster, faults: Faults) -> None:
+    steps = 10 * STEPS  # there are saves to come, however fast this machine is
     with small_disk(1200) as disk:
         user = User(cluster, disk)
-        run = user.submit("sft", *LONG, *ONE)
+        run = user.submit("sft", *LONG, *ONE, f"sft.max_steps={steps}")
         wait_for_step(user, run, SAVE + 1)
         ballast = fill(disk, leave=4_000_000)  # a checkpoint takes more
         assert user.wait(run, "sft", seconds=120) == "FAILED", user.logs(run)
@@ -168,10 +170,9 @@ def test_the_disk_is_full_during_a_save(cluster: MiniCluster, faults: Faults) ->
         assert f"sft: {said}" in shown, shown + user.logs(run)
         saved = latest(run.checkpoints("sft"))
         assert saved is not None
-        assert saved.name == f"checkpoint-{SAVE}"
         ballast.unlink()
         go_on(user, run)
-        found = counts(run)
+        found = counts(run, steps)
         assert found["lost"] == 0
         assert found["twice"] <= SAVE
     result = f'stopped: "{said}"; finished after `--resume`'
