@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Final
+
+USAGE: Final = 2
+"""Exit code of a program that a person has to mend something for."""
+OUTAGE: Final = 75
+"""Exit code of a program that a service it needs has left alone: try again later."""
 
 
 class UsageError(Exception):
@@ -29,4 +35,4 @@ def exit_code(program: Callable[[], int]) -> int:
 def tell(error: UsageError | OutageError) -> int:
     """Print an error in one line on standard error; returns the exit code that goes with it."""
     print(f"error: {error}", file=sys.stderr, flush=True)
-    return 2 if isinstance(error, UsageError) else 75
+    return USAGE if isinstance(error, UsageError) else OUTAGE

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from geoagent.config import Config
+from geoagent.errors import OUTAGE, USAGE
 from geoagent.files import short
 from geoagent.run import Run
 from jobs.causes import Known, known_as
 from jobs.command import command
 from jobs.plan import STAGES
 from jobs.state import JobRecord
-
-_USAGE: Final = 2
-_OUTAGE: Final = 75
 
 
 def next_step(run: Run, job: JobRecord, jobs: Sequence[JobRecord], code: int | None) -> str:
@@ -39,6 +36,11 @@ def going_on(run: Run, stages: Sequence[str], settings: str = "") -> str:
     """The command that goes on with a run, as one would type it here."""
     if by_sbatch(run) and list(stages) == ["eval"]:
         return f"sbatch {_array(run)}jobs/eval.sbatch {short(run.path)}"
+    return resuming(run, stages, settings)
+
+
+def resuming(run: Run, stages: Sequence[str], settings: str = "") -> str:
+    """The command that submits a run again."""
     words = f"submit {' '.join(stages) or 'prepare'} --resume name={run.path.name}"
     return " ".join(part for part in (command(), words, _place(run), settings) if part)
 
@@ -67,10 +69,10 @@ def _anew(run: Run, stages: Sequence[str], settings: str) -> str:
 
 
 def _look(run: Run, stage: str, code: int | None) -> str:
-    if code == _USAGE:
+    if code == USAGE:
         return "mend that"
     logs = f"{command()} logs {short(run.path)}"
-    return f"see {logs} {'agent' if code == _OUTAGE else stage}"
+    return f"see {logs} {'agent' if code == OUTAGE else stage}"
 
 
 def _settings(known: Known, config: Config, job: JobRecord) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from geoagent.errors import OUTAGE, USAGE
+
 PORT_TAKEN: Final = "another program took the port that its processes were to meet at"
 _TAIL: Final = 20_000
 
@@ -137,7 +139,7 @@ def cause_of(code: int, logs: Sequence[Path]) -> str:
     this node first, then those of the others, and what Slurm itself has said in the job's."""
     text = "\n".join(_tail(log) for log in reversed(logs))
     said = [line[7:] for line in text.splitlines() if line.startswith("error: ")]
-    if said and (code in (2, 75) or code == 1):
+    if said and code in (USAGE, OUTAGE, 1):
         return said[-1]
     for known in KNOWN:
         if known.pattern and re.search(known.pattern, text):

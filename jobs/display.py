@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _PLAIN_EVERY_S: Final = 10.0
+_WATCH_S: Final = 5.0
+"""Slurm's accounting does not like to be asked more often."""
 _SHOWN: Final = ("loss", "reward")
 
 
@@ -65,6 +68,20 @@ def left_of(progress: dict[str, Any], seconds: float) -> float | None:
         return None
     counted = progress.get("updated", 0.0) - progress.get("began", progress.get("updated", 0.0))
     return float((counted or seconds) / done * (total - step))
+
+
+def show(look: Callable[[], tuple[RenderableType, bool]], console: Console, watch: bool) -> None:
+    """Print what `look` gives; with `watch` anew now and then, as long as it says that there is
+    more to come."""
+    page, goes_on = look()
+    if not watch:
+        console.print(page, soft_wrap=True)
+        return
+    with Live(page, console=console, auto_refresh=False) as live:
+        while goes_on:
+            time.sleep(_WATCH_S)
+            page, goes_on = look()
+            live.update(page, refresh=True)
 
 
 class Display:

@@ -3,57 +3,50 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from geoagent.files import read_if_there
 from geoagent.run import Run
-from jobs.accounting import facts
-from jobs.display import clock, plain_table, read_progress
+from jobs.accounting import Facts, facts
+from jobs.display import clock, plain_table, read_progress, show
 from jobs.group import Group
 from jobs.health import agent_health
 from jobs.plan import AGENT, STAGES
-from jobs.state import UNFINISHED, JobRecord, Jobs
-from jobs.status import document, rows
+from jobs.state import UNFINISHED, JobRecord, Jobs, finished
+from jobs.status import all_ids, document, rows
 from jobs.watch import refresh
 
 if TYPE_CHECKING:
     from rich.console import Group as Lines
 
-_WATCH_S: Final = 5.0
-"""Slurm's accounting does not like to be asked more often."""
-
 
 def show_group(group: Group, watch: bool = False, as_json: bool = False) -> None:
     """Print it; with `watch` until all jobs have ended."""
     from rich.console import Console
-    from rich.live import Live
 
-    console = Console()
-    found = _look(group)
     if as_json:
+        found, known = _look(group)
         runs = [(group.run(name), jobs) for name, jobs in found.items() if name != AGENT]
-        documents = [document(run, rows(run, jobs)) for run, jobs in runs]
+        documents = [document(run, rows(run, jobs, known)) for run, jobs in runs]
         print(json.dumps({"group": str(group.home.path), "runs": documents}, indent=2))
         return
-    if not watch:
-        console.print(_page(group, found), soft_wrap=True)
-        return
-    with Live(_page(group, found), console=console, auto_refresh=False) as live:
-        while any(job.state in UNFINISHED for jobs in found.values() for job in jobs.jobs):
-            time.sleep(_WATCH_S)
-            found = _look(group)
-            live.update(_page(group, found), refresh=True)
+
+    def look() -> tuple[Lines, bool]:
+        found, _ = _look(group)
+        states = {job.state for jobs in found.values() for job in jobs.jobs}
+        return _page(group, found), not states.isdisjoint(UNFINISHED)
+
+    show(look, Console(), watch)
 
 
-def _look(group: Group) -> dict[str, Jobs]:
-    """The jobs of every run, by its name, and the group's own by AGENT; Slurm is asked once."""
+def _look(group: Group) -> tuple[dict[str, Jobs], Mapping[str, Facts]]:
+    """The jobs of every run, by its name, and the group's own by AGENT; and what Slurm says of them
+    and of earlier ones, which is asked once."""
     runs = {AGENT: group.home, **{name: group.run(name) for name in group.members}}
     found = {name: jobs for name, run in runs.items() if (jobs := Jobs.load_if_there(run))}
-    slurm = [jobs for jobs in found.values() if jobs.executor == "slurm"]
-    known = facts([job.id for jobs in slurm for job in jobs.jobs]) if slurm else {}
-    return {name: refresh(runs[name], jobs, known) for name, jobs in found.items()}
+    ids = [id for jobs in found.values() if jobs.executor == "slurm" for id in all_ids(jobs)]
+    known = facts(ids)
+    return {name: refresh(runs[name], jobs, known) for name, jobs in found.items()}, known
 
 
 def _page(group: Group, found: dict[str, Jobs]) -> Lines:
@@ -92,8 +85,7 @@ def _cell(run: Run, stage: str, job: JobRecord | None) -> str:
     if job is None:
         if not run.done_file(stage).is_file():
             return "–"
-        seconds = read_if_there(run.done_file(stage)).get("seconds")
-        job = JobRecord(stage, state="finished", started=0.0, ended=seconds)
+        job = finished(run, stage)
     progress = read_progress(run, stage)
     if job.state == "running" and progress.get("total"):
         return f"running {progress['step']}/{progress['total']}"

@@ -12,12 +12,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from geoagent.errors import OUTAGE
 from geoagent.files import read_if_there, write_json
 from jobs.attempt import ATTEMPT_FILE, Attempt, attempts
 from jobs.causes import PORT_TAKEN
 
-_OUTAGE: Final = 75
-"""Exit code of a program that a service it needs has left alone (geoagent.errors)."""
 _END_S: Final = 120.0
 """How long Slurm may take to end a job that it was asked to requeue."""
 _EXCLUDE_S: Final = 4.0
@@ -32,7 +31,7 @@ def reason(code: int, cause: str | None) -> str | None:
     """
     if job_id() is None:
         return None
-    if code == _OUTAGE:
+    if code == OUTAGE:
         return "a service was away"
     if cause == PORT_TAKEN:
         return PORT_TAKEN

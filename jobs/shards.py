@@ -17,6 +17,7 @@ from typing import Final
 from geoagent.config import Config, resolve
 from geoagent.errors import OutageError, UsageError, exit_code
 from geoagent.evaluate.completions import MARK, Shard, claimed
+from geoagent.evaluate.completions import STAGE as EVAL
 from geoagent.files import read_if_there
 from geoagent.run import Run
 from jobs.group import Group
@@ -27,7 +28,6 @@ from jobs.stage import StageFailed, StageTask
 from jobs.state import JobRecord, Jobs, earlier_jobs
 from jobs.watch import still_running
 
-EVAL: Final = "eval"
 USAGE: Final = "usage: sbatch [--array=0-N] jobs/eval.sbatch runs/NAME [eval.key=value…]"
 
 
@@ -46,7 +46,7 @@ def evaluate(words: Sequence[str], variables: Mapping[str, str]) -> int:
     except StageFailed as error:
         print(f"error: shard {shard.name}: {error}; submit it again to go on", file=sys.stderr)
         return 1
-    done = read_if_there(run.done_file(_folder(shard)))
+    done = read_if_there(run.done_file(shard.stage))
     if done["missing"]:
         print(
             f"shard {shard.name}: done; {done['missing']} completions of other shards are "
@@ -88,12 +88,7 @@ def shard_folders(run: Run) -> list[Path]:
     newest = max(files, key=lambda file: file.stat().st_mtime).parent.name
     count = int(newest.rpartition("-")[2])
     shards = [Shard(index, count) for index in range(count)]
-    return [run.stage(_folder(shard)) for shard in shards] if count > 1 else []
-
-
-def _folder(shard: Shard) -> str:
-    """As geoagent.evaluate.benchmark.shard_stage, which is slow to import."""
-    return f"{EVAL}/shards/{shard.name}"
+    return [run.stage(shard.stage) for shard in shards] if count > 1 else []
 
 
 def _run(words: Sequence[str], variables: Mapping[str, str]) -> tuple[Run, Config]:
@@ -145,7 +140,7 @@ def _record(run: Run, variables: Mapping[str, str]) -> None:
 
 def _predicting(config: Config, shard: Shard) -> StagePlan:
     module = ("geoagent.evaluate", "--shard", f"{shard.index}/{shard.count}")
-    return StagePlan(_folder(shard), module, config.cluster.eval)
+    return StagePlan(shard.stage, module, config.cluster.eval)
 
 
 def _merge(config: Config, run: Run) -> int:

@@ -14,7 +14,7 @@ from geoagent.errors import UsageError
 from geoagent.run import Run
 from jobs.batches import Batch, batches
 from jobs.group import Member, share_agent
-from jobs.plan import AGENT, STAGES, Plan, StagePlan
+from jobs.plan import AGENT, STAGES, StagePlan
 from jobs.scheduler import max_array_size
 from jobs.squeue import tag
 from jobs.stage import StageTask
@@ -22,12 +22,6 @@ from jobs.state import JobRecord, Jobs, earlier_jobs
 
 _MARGIN_S: Final = 8.0
 """Between the end of saving and the time limit, for the requeue."""
-
-
-def submit(config: Config, run: Run, plan: Plan) -> Jobs:
-    """Submit all jobs of one run; if one cannot be submitted, those before it are cancelled."""
-    submit_all(config, run, [Member(config, run, plan)])
-    return Jobs.load(run)
 
 
 def submit_all(

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from geoagent.errors import USAGE
 from geoagent.files import write_atomic, write_json
 from geoagent.run import Run
 from jobs.attempt import Attempt, join
@@ -31,8 +32,6 @@ _LOOK_S: Final = 60.0
 
 _UNDONE: Final = 70
 """EX_SOFTWARE of sysexits.h."""
-_USAGE: Final = 2
-"""Something for a person to mend (geoagent.errors)."""
 _FIRST_S: Final = 20.0
 """How long the other nodes leave the first to act on what was found."""
 _SHOWN: Final = 3
@@ -119,7 +118,7 @@ class StageTask:
         log = attempt.log("err")
         log.write_text("".join(f"error: {finding}\n" for finding in findings), encoding="utf-8")
         cause = "; ".join(map(str, findings[:_SHOWN]))
-        return Outcome(self.plan.name, attempt.number, _USAGE, cause, 0.0, 0.0, str(log))
+        return Outcome(self.plan.name, attempt.number, USAGE, cause, 0.0, 0.0, str(log))
 
     def _try_elsewhere(self, attempt: Attempt, findings: list[Finding]) -> None:
         """Have Slurm run this job on other nodes, if it is only nodes that are at fault."""
@@ -133,8 +132,8 @@ class StageTask:
     def _run(self, run: Run, attempt: Attempt) -> Outcome:
         started, starts = time.time(), 1
         code, peak = self._run_program(run, attempt)
-        # 0: asked to end; 2: somebody has to mend something first.
-        while self.plan.name == AGENT and code not in (0, 2) and starts < _AGENT_STARTS:
+        # 0: it was asked to end.
+        while self.plan.name == AGENT and code not in (0, USAGE) and starts < _AGENT_STARTS:
             if not self._submitter_lives():
                 break
             starts += 1

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from geoagent.files import read_json, write_json
+from geoagent.files import read_if_there, read_json, write_json
 from geoagent.run import Run
 
 UNFINISHED = ("waiting", "submitted", "running")
@@ -71,6 +71,12 @@ class Jobs:
 
     def of(self, stage: str) -> JobRecord:
         return next(job for job in self.jobs if job.stage == stage)
+
+
+def finished(run: Run, stage: str) -> JobRecord:
+    """The record of a stage that has finished, whoever knows its job."""
+    seconds = read_if_there(run.done_file(stage)).get("seconds")
+    return JobRecord(stage, state="finished", started=0.0, ended=seconds)
 
 
 def earlier_jobs(run: Run) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,19 +15,17 @@ from jobs.accounting import Facts, facts
 from jobs.advice import by_sbatch, going_on, next_step, unfinished
 from jobs.attempt import attempts, newest_logs
 from jobs.causes import cause_of
-from jobs.display import clock, left_of, plain_table, read_progress
+from jobs.display import clock, left_of, plain_table, read_progress, show
 from jobs.health import agent_health
 from jobs.plan import AGENT, STAGES, StagePlan, asks_agent
 from jobs.shards import shard_folders
-from jobs.state import UNFINISHED, JobRecord, Jobs
+from jobs.state import UNFINISHED, JobRecord, Jobs, finished
 from jobs.watch import learn_reasons, refresh
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-_WATCH_S: Final = 5.0
-"""Slurm's accounting does not like to be asked more often."""
 _WIDTH: Final = 140
 """Columns that the whole table takes, and that are there where there is no terminal."""
 _SHOWN: Final = ("reward", "loss")
@@ -73,24 +70,20 @@ class Row:
 def show_status(run: Run, watch: bool = False, as_json: bool = False) -> None:
     """Print it; with `watch` until all jobs have ended. UsageError if nothing was submitted."""
     from rich.console import Console
-    from rich.live import Live
 
-    jobs, known = _look(run)
     if as_json:
-        print(json.dumps(document(run, rows(run, jobs, known)), ensure_ascii=False, indent=2))
+        print(json.dumps(document(run, rows(run, *_look(run))), ensure_ascii=False, indent=2))
         return
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, _WIDTH))
     narrow = console.width < _WIDTH
-    if not watch:
-        console.print(page(run, jobs, known, narrow), soft_wrap=True)
-        return
-    with Live(page(run, jobs, known, narrow), console=console, auto_refresh=False) as live:
-        while any(job.state in UNFINISHED for job in jobs.jobs):
-            time.sleep(_WATCH_S)
-            jobs, known = _look(run)
-            live.update(page(run, jobs, known, narrow), refresh=True)
+
+    def look() -> tuple[Group, bool]:
+        jobs, known = _look(run)
+        return page(run, jobs, known, narrow), any(job.state in UNFINISHED for job in jobs.jobs)
+
+    show(look, console, watch)
 
 
 def _look(run: Run) -> tuple[Jobs, Mapping[str, Facts]]:
@@ -149,8 +142,7 @@ def _all(run: Run, jobs: Jobs) -> list[JobRecord]:
     known = {job.stage: job for job in jobs.jobs}
     for stage in STAGES:
         if stage not in known and run.done_file(stage).is_file():
-            seconds = read_if_there(run.done_file(stage)).get("seconds")
-            known[stage] = JobRecord(stage, state="finished", started=0.0, ended=seconds)
+            known[stage] = finished(run, stage)
     return [known[name] for name in (*STAGES, AGENT) if name in known]
 
 

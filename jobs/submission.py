@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from geoagent.config import Config, resolve
 from geoagent.errors import UsageError
 from geoagent.files import short
 from geoagent.run import Run
+from jobs.advice import resuming
 from jobs.command import command
 from jobs.group import Group, Member, by_seed
 from jobs.lock import submitting
@@ -200,7 +200,8 @@ def _run_one(member: Member, home: Run) -> bool:
     run, plan, started = member.run, member.plan, time.monotonic()
     with Display(run) as display:
         display.say(f"run directory: {short(run.path)}")
-        again = f"continue with: {_resuming(home, member)}"
+        stages = [stage.name for stage in plan.stages if stage.name != "prepare"]
+        again = f"continue with: {resuming(home, stages)}"
         chain = LocalChain(run, plan, display, member.config.agent.start_timeout_s)
         try:
             chain.execute()
@@ -213,14 +214,6 @@ def _run_one(member: Member, home: Run) -> bool:
             raise
     _report(member.config, run, chain.jobs, time.monotonic() - started)
     return True
-
-
-def _resuming(home: Run, member: Member) -> str:
-    """The command that goes on with what this one began."""
-    stages = " ".join(stage.name for stage in member.plan.stages if stage.name != "prepare")
-    place = home.path.parent
-    elsewhere = "" if place == Path(Config().runs_dir).absolute() else f" runs_dir={short(place)}"
-    return f"{command()} submit {stages or 'prepare'} --resume name={home.path.name}{elsewhere}"
 
 
 def _report(config: Config, run: Run, jobs: Jobs, seconds: float) -> None:

@@ -23,7 +23,7 @@ from jobs.group import Group, home_of
 from jobs.plan import AGENT
 from jobs.processes import Watched, alive, stop_tree
 from jobs.squeue import Queued, queue, reasons
-from jobs.state import NOT_STARTED, UNFINISHED, JobRecord, Jobs
+from jobs.state import NOT_STARTED, UNFINISHED, JobRecord, Jobs, finished
 
 _GRACE_S: Final = 30.0
 _FORGOTTEN: Final = "it has left the queue, and Slurm does not say how it ended"
@@ -87,8 +87,8 @@ def _learn_without(run: Run, jobs: Sequence[JobRecord]) -> None:
     any more. OutageError: Slurm is silent, and the files do not tell."""
     for job in jobs:
         if run.done_file(job.stage).is_file():
-            job.state, job.started = "finished", 0.0
-            job.ended = read_if_there(run.done_file(job.stage)).get("seconds")
+            done = finished(run, job.stage)
+            job.state, job.started, job.ended = done.state, done.started, done.ended
     left = [job for job in jobs if job.id and job.state in UNFINISHED]
     try:
         ids = {name for one in (queue() if left else ()) for name in (one.id, one.array)}

@@ -9,7 +9,7 @@ import argparse
 import time
 
 from geoagent.errors import exit_code
-from geoagent.evaluate.completions import MARK, Shard
+from geoagent.evaluate.completions import MARK, STAGE, Shard
 from geoagent.files import write_json
 from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
@@ -34,18 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
 def run_shard(run: Run, shard: Shard) -> int:
     """Predict, and write the shard's done.json: how many completions of other shards are missing,
     and what the evaluation is made with; returns 0."""
-    from geoagent.evaluate.benchmark import made_with, predict, shard_stage
+    from geoagent.evaluate.benchmark import made_with, predict
 
     config = run.config()
     missing = predict(config, run, shard)
     document = {"missing": missing, MARK: made_with(config, run)}
-    write_json(run.done_file(shard_stage(shard)), document)
+    write_json(run.done_file(shard.stage), document)
     return 0
 
 
 def run_stage(run: Run) -> int:
     """Evaluate, print the tables, and write done.json; returns 0."""
-    from geoagent.evaluate.benchmark import STAGE, evaluate, made_with
+    from geoagent.evaluate.benchmark import evaluate, made_with
     from geoagent.rewards.registry import weighted
     from geoagent.train.rewards import make_agent
 

@@ -15,7 +15,7 @@ import geoagent.data
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import RECORDS_FILE, Record, read_records
 from geoagent.errors import UsageError
-from geoagent.evaluate.completions import Completions, Key, Shard, claimed, mark
+from geoagent.evaluate.completions import STAGE, Completions, Key, Shard, claimed, mark
 from geoagent.evaluate.metrics import metrics, uniform_guess
 from geoagent.evaluate.models import Candidate, candidates
 from geoagent.evaluate.rows import prediction
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from geoagent.evaluate.predict import Predictor
 
 Rows = list[dict[str, Any]]
-STAGE: Final = "eval"
 PHOTOS: Final = "photos"
 PHOTOS_FOLDER: Final = Path(geoagent.data.__file__).with_name("photos")
 """The few real photographs that come with the package."""
@@ -59,11 +58,6 @@ def benchmarks(config: Config) -> list[Benchmark]:
     return chosen
 
 
-def shard_stage(shard: Shard) -> str:
-    """Where in the run directory a shard keeps what a stage does: progress, logs, done.json."""
-    return f"{STAGE}/shards/{shard.name}"
-
-
 def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, Any]:
     """Evaluate every model of the run; returns the metrics of each benchmark by its name.
 
@@ -88,7 +82,7 @@ def predict(config: Config, run: Run, shard: Shard) -> int:
     still, of all shards."""
     models = candidates(config, run)
     chosen = [Evaluation(config, run, one, models, shard) for one in benchmarks(config)]
-    _predict(config, models, chosen, run.progress_file(shard_stage(shard)))
+    _predict(config, models, chosen, run.progress_file(shard.stage))
     return sum(evaluation.missing() for evaluation in chosen)
 
 

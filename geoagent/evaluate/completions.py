@@ -17,6 +17,7 @@ from geoagent.files import append_jsonl, write_jsonl
 Key = tuple[str, int, str]
 """Model, draw (0: the evaluated completion), id of the record."""
 MARK: Final = "made_with"
+STAGE: Final = "eval"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Shard:
     @property
     def name(self) -> str:
         return f"{self.index}-of-{self.count}"
+
+    @property
+    def stage(self) -> str:
+        """Where in the run directory it keeps what a stage does: progress, logs, done.json."""
+        return f"{STAGE}/shards/{self.name}"
 
     def has(self, batch: int) -> bool:
         return batch % self.count == self.index

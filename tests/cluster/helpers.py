@@ -37,6 +37,14 @@ SMALL = (
 )
 
 
+def until(holds: Callable[[], bool], seconds: float = 240, said: Callable[[], str] = str) -> None:
+    """Wait; an assertion fails, with what is `said` then, if it takes longer."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, said()
+        time.sleep(0.1)
+
+
 @contextmanager
 def mini_cluster(shape: Shape | None = None) -> Iterator[MiniCluster]:
     """A cluster for as long as it is needed."""
@@ -97,10 +105,8 @@ class User:
 
     def leaves_queue(self, run: Run, stage: str) -> None:
         """A job that was cancelled is there until all of its processes have ended."""
-        deadline = time.monotonic() + 60
-        while self.cluster.slurm("squeue", "-h", "-j", Jobs.load(run).of(stage).id):
-            assert time.monotonic() < deadline, self.logs(run)
-            time.sleep(0.5)
+        id = Jobs.load(run).of(stage).id
+        until(lambda: not self.cluster.slurm("squeue", "-h", "-j", id), 60, lambda: self.logs(run))
 
     def states(self, run: Run, stage: str) -> list[str]:
         """Of all tries of the stage's job, the newest last: [REQUEUED, RUNNING], …"""

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import psutil
@@ -31,7 +31,7 @@ from geoagent.train.checkpoints import latest
 from jobs.state import Jobs
 
 from .faults import Faults
-from .helpers import User
+from .helpers import User, until
 from .learnt import STEPS, copy
 from .proxy import GARBAGE, GOOD, SILENT, STATUS, WRONG_ID, Spoiler
 
@@ -63,13 +63,6 @@ def doomed(cluster: object, learnt: Run, tmp_path_factory: pytest.TempPathFactor
     run.dataset("grpo").unlink()
     yield user.submit("grpo", "--resume")
     user.jobs("cancel", str(run.path))
-
-
-def until(holds: Callable[[], bool], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def errors(run: Run) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from geoagent.run import Run
 from jobs.group import Group
-from jobs.minicluster.cluster import MiniCluster
 from jobs.minicluster.layout import Shape
 from jobs.state import Jobs
 
 from .faults import Faults
-from .helpers import SMALL, User
-from .test_interruptions import ONE
-from .test_submissions import trained, wait_until
+from .helpers import SMALL, User, mini_cluster, until
+from .test_interruptions import ONE, counts
 
 TINY = (*SMALL, *ONE, "sft.max_steps=1", "sft.save_steps=1", "eval.limit=2")
 
@@ -59,43 +56,38 @@ def test_one_bad_element_leaves_the_others_alone(user: User, faults: Faults) -> 
     after = [Jobs.load(run).of("sft").id for run in seeds]
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True]
     assert Jobs.load(seeds[1]).earlier["sft"] == [before[1]]
-    twice, lost = (sum(counts) for counts in zip(*(trained(run, 1) for run in seeds), strict=True))
-    assert (twice, lost) == (0, 0)
+    found = [counts(run, 1) for run in seeds]
+    assert found == [{"twice": 0, "lost": 0}] * 3
     faults(
         "array with one bad element",
         "survived: the others finish; its own later stages are cancelled, --resume does them alone",
-        twice=twice,
-        lost=lost,
+        twice=sum(one["twice"] for one in found),
+        lost=sum(one["lost"] for one in found),
     )
 
 
 @pytest.mark.usefixtures("cluster")  # skips without Slurm
 def test_more_runs_than_an_array_may_have(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="mini") as folder:
-        cluster = MiniCluster(Path(folder), Shape(nodes=1, max_array_size=2))
-        cluster.up()
-        try:
-            user = User(cluster, tmp_path)
-            place = [f"runs_dir={user.runs}", "name=run", "--seeds", "0,1,2", "--parallel", "1"]
-            dry = user.jobs("submit", "prepare", *TINY, *place, "--dry-run")
-            assert "3 runs, 2 arrays a stage, at most 1 at a time" in dry.stdout
-            assert not user.runs.exists()
-            result = user.jobs("submit", "prepare", *TINY, *place)
-            assert result.returncode == 0, result.stderr
-            seeds = runs_of(Run.open(user.runs / "run"))
-            ids = [Jobs.load(run).of("prepare").id for run in seeds]
-            assert [id.partition("_")[2] for id in ids] == ["0", "1", ""]
-            user.wait(seeds[0], "prepare", "RUNNING".__eq__)
-            rows = cluster.slurm("squeue", "-h", "--array", "-o", "%i %T %E").splitlines()
-            array = ids[0].partition("_")[0]
-            assert {row.split()[0]: row.split()[1:] for row in rows} == {
-                ids[0]: ["RUNNING", "(null)"],
-                ids[1]: ["PENDING", "(null)"],  # room for it, but one at a time
-                ids[2]: ["PENDING", f"afterany:{array}_*(unfulfilled)"],
-            }
-            user.jobs("cancel", str(user.runs / "run"))
-        finally:
-            cluster.down()
+    with mini_cluster(Shape(nodes=1, max_array_size=2)) as cluster:
+        user = User(cluster, tmp_path)
+        place = [f"runs_dir={user.runs}", "name=run", "--seeds", "0,1,2", "--parallel", "1"]
+        dry = user.jobs("submit", "prepare", *TINY, *place, "--dry-run")
+        assert "3 runs, 2 arrays a stage, at most 1 at a time" in dry.stdout
+        assert not user.runs.exists()
+        result = user.jobs("submit", "prepare", *TINY, *place)
+        assert result.returncode == 0, result.stderr
+        seeds = runs_of(Run.open(user.runs / "run"))
+        ids = [Jobs.load(run).of("prepare").id for run in seeds]
+        assert [id.partition("_")[2] for id in ids] == ["0", "1", ""]
+        user.wait(seeds[0], "prepare", "RUNNING".__eq__)
+        rows = cluster.slurm("squeue", "-h", "--array", "-o", "%i %T %E").splitlines()
+        array = ids[0].partition("_")[0]
+        assert {row.split()[0]: row.split()[1:] for row in rows} == {
+            ids[0]: ["RUNNING", "(null)"],
+            ids[1]: ["PENDING", "(null)"],  # room for it, but one at a time
+            ids[2]: ["PENDING", f"afterany:{array}_*(unfulfilled)"],
+        }
+        user.jobs("cancel", str(user.runs / "run"))
 
 
 def test_a_group_is_cancelled_as_a_whole_or_run_by_run(user: User) -> None:
@@ -107,5 +99,5 @@ def test_a_group_is_cancelled_as_a_whole_or_run_by_run(user: User) -> None:
     for part in ("seed-0: prepare", "seed-0: sft", "seed-1: prepare", "seed-1: sft"):
         assert part in shown
     assert "seed-2" not in shown
-    wait_until(lambda: not user.cluster.slurm("squeue", "-h"))
+    until(lambda: not user.cluster.slurm("squeue", "-h"))
     assert user.jobs("cancel", str(home.path)).stdout == "nothing was running\n"

@@ -22,19 +22,12 @@ from jobs.minicluster.cluster import MiniCluster
 from .faults import Faults
 from .helpers import SMALL, User
 from .nodes import kill_node, rank, stop_controller
-from .test_interruptions import attempts, losses, wait_for_step
+from .test_interruptions import ONE, attempts, counts, wait_for_step
 
 STEPS = 24
 SAVE = 4
 LONG = (*SMALL, f"sft.max_steps={STEPS}", f"sft.save_steps={SAVE}", "sft.batch_size=8")
 TWO = ("cluster.sft.processes_per_node=1",)  # one on each of two nodes
-ONE = ("cluster.sft.nodes=1", "cluster.sft.processes_per_node=1")
-
-
-def counts(run: Run, steps: int = STEPS) -> dict[str, int]:
-    """Of a run that is done: steps that were trained twice, and steps that are missing."""
-    done = [step for step, _ in losses(run)]
-    return {"twice": len(done) - len({*done}), "lost": len({*range(1, steps + 1)} - {*done})}
 
 
 def go_on(user: User, run: Run) -> None:
@@ -54,7 +47,7 @@ def test_a_killed_rank_is_named_and_training_can_go_on(user: User, faults: Fault
     said = "rank 1 was killed from outside"
     assert f"sft: {said}" in user.jobs("status", str(run.path)).stdout
     go_on(user, run)
-    found = counts(run)
+    found = counts(run, STEPS)
     assert found["lost"] == 0
     assert found["twice"] <= SAVE
     faults("rank 1 killed with SIGKILL", f'stopped: "{said} …"; finished after `--resume`', **found)
@@ -73,7 +66,7 @@ def test_a_node_that_dies(user: User, cluster: MiniCluster, faults: Faults) -> N
         cluster.start_node(node)
     assert attempts(run) == ["attempt-1", "attempt-2"]
     assert read_if_there(run.logs("sft", 2) / "attempt.json")["address"] != node
-    found = counts(run)
+    found = counts(run, STEPS)
     assert found["lost"] == 0
     assert found["twice"] <= SAVE
     result = "survived: requeued by Slurm, finished on other nodes"
@@ -88,7 +81,7 @@ def test_the_controller_is_restarted(user: User, cluster: MiniCluster, faults: F
     cluster.start_controller()
     assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
     assert attempts(run) == ["attempt-1"]
-    found = counts(run)
+    found = counts(run, STEPS)
     assert found == {"twice": 0, "lost": 0}
     faults("slurmctld restarted during a run", "survived: the job did not notice", **found)
 
@@ -110,7 +103,7 @@ def test_the_port_of_the_rendezvous_is_taken(user: User, faults: Faults) -> None
     user.wait(run, "sft", "REQUEUED".__eq__, every=True)
     assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
     assert attempts(run) == ["attempt-1", "attempt-2"]
-    found = counts(run, steps=6)
+    found = counts(run, 6)
     assert found == {"twice": 0, "lost": 0}
     faults("port already taken", "survived: requeued, met at another port", **found)
 
@@ -129,7 +122,7 @@ def test_the_newest_checkpoint_is_cut(user: User, faults: Faults) -> None:
     assert before is not None
     go_on(user, run)
     assert f"{newest.name} is not complete; removed" in (run.logs("sft", 2) / "err.log").read_text()
-    found = counts(run)
+    found = counts(run, STEPS)
     assert found["lost"] == 0
     assert found["twice"] <= 2 * SAVE
     result = f"survived: removed, went on from {before.name} instead of {newest.name}"

@@ -49,6 +49,12 @@ def whole(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> list[tup
     return found
 
 
+def counts(run: Run, steps: int) -> dict[str, int]:
+    """Of SFT: steps that were trained twice, and steps that are missing."""
+    done = [step for step, _ in losses(run)]
+    return {"twice": len(done) - len({*done}), "lost": len({*range(1, steps + 1)} - {*done})}
+
+
 def wait_for_step(user: User, run: Run, step: int, stage: str = "sft") -> None:
     deadline = time.monotonic() + 300
     while True:
@@ -81,8 +87,7 @@ def check(
         if off
         else (f"all {len(whole)} losses those of the uninterrupted run")
     )
-    twice, lost = len(found) - len(newest), STEPS - len(newest)
-    faults(fault, f"survived: {result}; {same}", twice=twice, lost=lost)
+    faults(fault, f"survived: {result}; {same}", **counts(run, STEPS))
 
 
 def test_preempted_in_mid_epoch(user: User, whole: list[tuple[int, float]], faults: Faults) -> None:

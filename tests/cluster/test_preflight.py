@@ -16,7 +16,7 @@ from jobs.state import Jobs
 
 from .faults import Faults
 from .helpers import SMALL, User
-from .test_interruptions import losses
+from .test_interruptions import counts
 
 BAD = "127.0.1.2"
 """The second of the cluster's three nodes."""
@@ -61,15 +61,13 @@ def test_a_bad_node_is_left_out(user: User, faults: Faults) -> None:
     (finding,) = first["findings"]
     assert (finding["node"], finding["fault"], finding["check"]) == (BAD, "node", "TMPDIR")
     assert second["findings"] == []
-    steps = [step for step, _ in losses(run)]
-    twice, lost = len(steps) - len({*steps}), 6 - len({*steps})
+    found = counts(run, 6)
     faults(
         "node fails its check before training",
         "survived: left out, requeued on the others",
-        twice=twice,
-        lost=lost,
+        **found,
     )
-    assert (twice, lost) == (0, 0)
+    assert found == {"twice": 0, "lost": 0}
 
 
 def test_a_bad_node_that_no_other_can_stand_in_for(user: User) -> None:

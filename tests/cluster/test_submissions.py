@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from geoagent.run import Run
 from jobs.state import Jobs
 
 from .faults import Faults
-from .helpers import SMALL, User
-from .test_interruptions import ONE, losses
+from .helpers import SMALL, User, until
+from .test_interruptions import ONE, counts
 
 TINY = (*SMALL, *ONE, "sft.max_steps=2", "sft.save_steps=1")
 SBATCH = """#!/bin/bash
@@ -37,23 +35,10 @@ def slow_sbatch(folder: Path, number: int = 0, seconds: int = 0) -> Path:
     return folder
 
 
-def wait_until(true: Callable[[], bool], seconds: int = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def submitted(user: User, name: str) -> Counter[str]:
     """How often Slurm was given each job of a run, by the name of the job."""
     names = user.cluster.slurm("sacct", "-X", "-n", "-P", "-o", "JobName").split()
     return Counter(one for one in names if one.startswith(f"{name}-"))
-
-
-def trained(run: Run, steps: int) -> tuple[int, int]:
-    """Steps of SFT that were trained twice, and steps that are missing."""
-    found = Counter(step for step, _ in losses(run))
-    return sum(found.values()) - len(found), steps - len(found)
 
 
 def test_two_submissions_of_a_run_at_the_same_time(
@@ -72,13 +57,12 @@ def test_two_submissions_of_a_run_at_the_same_time(
     assert "both: this run name is in use" in "".join(said[0])
     assert "both: another submission of it is under way" in "".join(said[1])
     assert submitted(user, "both") == {"both-prepare": 1, "both-sft": 1}
-    twice, lost = trained(run, 2)
-    assert (twice, lost) == (0, 0)
+    found = counts(run, 2)
+    assert found == {"twice": 0, "lost": 0}
     faults(
         "two submissions of one run name at the same time",
         'survived: one runs, the other is told "another submission of it is under way"',
-        twice=twice,
-        lost=lost,
+        **found,
     )
 
 
@@ -87,7 +71,7 @@ def test_login_node_gone_right_after_submission(user: User, tmp_path: Path, faul
     slow = slow_sbatch(tmp_path / "slow", number=2)
     place = [f"runs_dir={user.runs}", "name=cut"]
     login = user.start("submit", "sft", *TINY, *place, first_in_path=slow)
-    wait_until((slow / "stuck").exists)
+    until((slow / "stuck").exists)
     os.killpg(login.pid, signal.SIGKILL)
     login.communicate()
     run = Run.open(user.runs / "cut")
@@ -99,24 +83,23 @@ def test_login_node_gone_right_after_submission(user: User, tmp_path: Path, faul
     assert refused.returncode == 2
     assert "sft has not ended" in refused.stderr
     assert "stopped: sft" in user.jobs("cancel", str(run.path)).stdout
-    wait_until(lambda: not user.cluster.slurm("squeue", "-h"))
+    until(lambda: not user.cluster.slurm("squeue", "-h"))
 
     login = user.start("submit", "sft", "--resume", *place)
-    wait_until(lambda: [job.stage for job in Jobs.load(run).jobs] == ["sft"])
-    wait_until(lambda: Jobs.load(run).complete)
+    until(lambda: [job.stage for job in Jobs.load(run).jobs] == ["sft"])
+    until(lambda: Jobs.load(run).complete)
     os.killpg(login.pid, signal.SIGKILL)  # not waited for yet, so it is still that process
     login.communicate()
     assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
     assert [*Jobs.load(run).earlier] == ["prepare"]
     again = user.jobs("submit", "sft", "--resume", *place)
     assert "nothing to do" in again.stdout
-    twice, lost = trained(run, 2)
-    assert (twice, lost) == (0, 0)
+    found = counts(run, 2)
+    assert found == {"twice": 0, "lost": 0}
     faults(
         "login node gone right after submission",
         "survived: what Slurm has runs on; cancel finds all, --resume does the rest",
-        twice=twice,
-        lost=lost,
+        **found,
     )
 
 
@@ -128,11 +111,10 @@ def test_submitted_from_inside_a_job(user: User, faults: Faults) -> None:
     assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
     # Two nodes with two processes each, although the job outside had one of everything.
     assert (run.checkpoints("sft") / "checkpoint-1" / "rng_state_3.pth").is_file()
-    twice, lost = trained(run, 1)
-    assert (twice, lost) == (0, 0)
+    found = counts(run, 1)
+    assert found == {"twice": 0, "lost": 0}
     faults(
         "submitted from inside a job",
         "survived: its jobs have the nodes and processes they ask for",
-        twice=twice,
-        lost=lost,
+        **found,
     )

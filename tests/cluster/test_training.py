@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 from geoagent.run import Run
 
-from .helpers import SMALL, User
+from .helpers import SMALL, User, until
 
 
 def test_all_stages_on_two_nodes(user: User) -> None:
@@ -49,10 +48,7 @@ def test_cancel_leaves_nothing_in_the_queue(user: User) -> None:
     shown = user.jobs("cancel", str(run.path)).stdout
     for stage in ("prepare", "sft", "grpo", "eval", "agent"):
         assert stage in shown
-    deadline = time.monotonic() + 60
-    while user.cluster.slurm("squeue", "-h"):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    until(lambda: not user.cluster.slurm("squeue", "-h"), 60)
     assert "cancelled" in user.jobs("status", str(run.path)).stdout
     # And it can be continued.
     again = user.jobs("submit", "sft", "--resume", f"runs_dir={user.runs}", "name=run", "--dry-run")

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from geoagent.config import StageResources, resolve
+from geoagent.config import Config, StageResources, resolve
 from geoagent.errors import UsageError
 from geoagent.files import write_json
 from geoagent.run import Run
 from jobs import slurm
 from jobs.cli import main
-from jobs.plan import StagePlan, make_plan
+from jobs.group import Member
+from jobs.plan import Plan, StagePlan, make_plan
 from jobs.preflight import uses_slurm
 from jobs.rundir import new_run, run_path
 from jobs.squeue import clients_queued, tag
@@ -31,7 +32,12 @@ def submit(tmp_path: Path, *more: str) -> tuple[Run, Jobs]:
         ["recipe=geoagent", "cluster=slurm", f"runs_dir={tmp_path}/runs", "name=first", *more]
     )
     run = new_run(config, run_path(config, []))
-    return run, slurm.submit(config, run, make_plan(config, ["sft", "grpo", "eval"]))
+    return run, submit_one(config, run, make_plan(config, ["sft", "grpo", "eval"]))
+
+
+def submit_one(config: Config, run: Run, plan: Plan) -> Jobs:
+    slurm.submit_all(config, run, [Member(config, run, plan)])
+    return Jobs.load(run)
 
 
 def test_a_chain_of_jobs_with_the_agent_beside_it(
@@ -94,7 +100,7 @@ def test_a_refused_submission_takes_the_others_back(
 def test_grpo_alone_after_a_finished_sft(tmp_path: Path, scheduler: Path, flags: Flags) -> None:
     config = resolve(["recipe=geoagent", "cluster=slurm", f"runs_dir={tmp_path}/runs", "name=x"])
     run = new_run(config, run_path(config, []))
-    jobs = slurm.submit(config, run, make_plan(config, ["grpo"], ["prepare", "sft"]))
+    jobs = submit_one(config, run, make_plan(config, ["grpo"], ["prepare", "sft"]))
     assert [(job.stage, job.id) for job in jobs.jobs] == [("agent", "101"), ("grpo", "102")]
     assert not any(flag.startswith("--dependency") for flag in flags(scheduler / "101.sh"))
     assert "--dependency=after:101" in flags(scheduler / "102.sh")
