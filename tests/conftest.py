@@ -1,7 +1,9 @@
-"""Marks tests by the folder they are in."""
+"""Marks tests by the folder they are in, and keeps the environment of one from the next."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = item.path.relative_to(root).parts[0]
         if kind in KINDS:
             item.add_marker(getattr(pytest.mark, kind))
+
+
+def restored() -> Iterator[None]:
+    """What a command sets for its own process (LOG_LEVEL, HF_HUB_OFFLINE) would reach the jobs that
+    later tests submit."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+restored_after_module = pytest.fixture(scope="module", autouse=True)(restored)
+restored_after_test = pytest.fixture(autouse=True)(restored)

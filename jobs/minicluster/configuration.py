@@ -25,7 +25,7 @@ AuthType=auth/munge
 AuthInfo=socket={layout.munge_socket},cred_expire=5
 CredType=cred/munge
 StateSaveLocation={root}/state
-SlurmdSpoolDir={root}/spool/%n
+SlurmdSpoolDir={spool}
 SlurmctldPidFile={root}/run/slurmctld.pid
 SlurmdPidFile={root}/run/slurmd-%n.pid
 SlurmctldLogFile={root}/log/slurmctld.log
@@ -105,6 +105,7 @@ def slurm_conf(layout: Layout, shape: Shape, ports: Ports, first_job_id: int) ->
         ports=ports,
         layout=layout,
         root=layout.root,
+        spool=layout.spool("%n"),
         user=getpass.getuser(),
         shape=shape,
         first_job_id=first_job_id,

@@ -91,6 +91,10 @@ class Layout:
         """Its standard output and error."""
         return self.logs / f"{daemon}.out"
 
+    def spool(self, node: str) -> Path:
+        """Where the node keeps the sockets and scripts of its jobs."""
+        return self.root / "spool" / node
+
     def pid(self, daemon: str) -> Path:
         return self.root / "run" / f"{daemon}.pid"
 

@@ -31,15 +31,17 @@ def kill_node(cluster: MiniCluster, node: str) -> None:
     daemon = psutil.Process(cluster.daemons()[f"slurmd-{node}"].pid)
     victims = [daemon, *daemon.children(recursive=True)]
     for process in psutil.process_iter():
-        if _is_step_daemon(process, f"/spool/{node}/"):
+        if _is_step_daemon(process, f"{cluster.layout.spool(node)}/"):
             victims += [process, *process.children(recursive=True)]
     for process in victims:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
+    psutil.wait_procs(victims, timeout=10)
 
 
 def _is_step_daemon(process: psutil.Process, spool: str) -> bool:
-    """Step daemons don't have slurmd for their parent; their sockets are in the node's spool."""
+    """Step daemons don't have slurmd for their parent; their sockets are in the node's spool,
+    whose path tells this cluster from others: all of them name their nodes alike."""
     try:
         if not "".join(process.cmdline()[:1]).startswith("slurmstepd"):
             return False

@@ -9,11 +9,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from geoagent.errors import UsageError
 from jobs.minicluster.cluster import MiniCluster
-from jobs.minicluster.layout import Shape
+from jobs.minicluster.layout import Shape, node_name
+
+from .helpers import until
+from .nodes import kill_node
 
 
 def test_nodes_partitions_gpus_and_accounting(cluster: MiniCluster) -> None:
@@ -27,6 +31,10 @@ def test_nodes_partitions_gpus_and_accounting(cluster: MiniCluster) -> None:
         time.sleep(0.5)
 
 
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
 def test_a_second_one_beside_it_and_nothing_left(cluster: MiniCluster) -> None:
     with tempfile.TemporaryDirectory(prefix="mini") as folder:
         other = MiniCluster(Path(folder), Shape(nodes=1))
@@ -35,12 +43,18 @@ def test_a_second_one_beside_it_and_nothing_left(cluster: MiniCluster) -> None:
             with pytest.raises(UsageError, match="runs already"):
                 other.up()
             script = Path(folder) / "job.sh"
-            script.write_text("#!/bin/bash\ntrap '' TERM\nsleep 600\n")
+            script.write_text("#!/bin/bash\ntrap '' TERM\necho $$ > pid\nsleep 600\n")
             other.slurm("sbatch", "-D", folder, str(script))
-            pids = [process.pid for process in other.daemons().values()]
-            assert len(pids) == 5
+            until(lambda: read(Path(folder) / "pid").endswith("\n"))
+            job = psutil.Process(int(read(Path(folder) / "pid")))
+            kill_node(cluster, node_name(0))  # named like the other's node
+            assert len(cluster.daemons()) == 6
+            cluster.start_node(node_name(0))
+            assert job.is_running()
+            assert len(other.daemons()) == 5
         finally:
             other.down()
+        assert not job.is_running()
         assert other.daemons() == {}
         assert [entry.name for entry in Path(folder).iterdir() if entry.is_dir()] == ["log"]
     assert len(cluster.daemons()) == 7
