@@ -23,6 +23,7 @@ from geoagent.agent.prompt import HEALTH
 from geoagent.config import Config, to_yaml
 from geoagent.errors import OutageError
 from geoagent.files import write_json, write_jsonl
+from geoagent.geo.gazetteer import gazetteer
 from geoagent.run import Run
 from geoagent.train.checkpoints import seal
 
@@ -168,6 +169,7 @@ def test_exit_codes(
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    gazetteer()  # built now on a new machine: the command would say so
     queries = tmp_path / "queries.jsonl"
     write_jsonl(queries, [{"query": "Peru"}] * 5000)
     command = [sys.executable, "-m", "geoagent.cli", "geocode", "--jsonl", str(queries)]
