@@ -82,6 +82,7 @@ class Answer:
     latitude: float
     longitude: float
     country: str
+    source: str
     place: str
 
 
@@ -154,13 +155,13 @@ def read_answers() -> list[Answer]:
         table = (line for line in lines if not line.startswith("#"))
         rows = csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE)
         return [_answer(fields) for fields in rows]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file}: not a list of answers ({error}); see {EXAMPLE}") from error
 
 
 def _answer(fields: Mapping[str, str]) -> Answer:
-    where = float(fields["latitude"]), float(fields["longitude"]), fields["country"]
-    return Answer(fields["id"], fields["form"], fields["query"], *where, fields["place"])
+    texts = {name: text for name, text in fields.items() if name not in ("latitude", "longitude")}
+    return Answer(latitude=float(fields["latitude"]), longitude=float(fields["longitude"]), **texts)
 
 
 def read_garbage() -> list[str]:

