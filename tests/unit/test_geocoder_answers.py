@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geoagent.geo.geocoder import Place
+
 ROOT = Path(__file__).resolve().parents[2]
 LETTERS = st.sampled_from("abcdeéßñ文ый ’-")
 
@@ -70,6 +72,57 @@ def test_500_texts_that_are_no_place(benchmark: ModuleType) -> None:
     assert len(texts) == len(set(texts)) == 500
     queries = {answer.query for answer in benchmark.read_answers()}
     assert not queries & set(texts)
+
+
+def test_what_is_not_resolved_is_wrong_but_in_no_median(benchmark: ModuleType) -> None:
+    answer = benchmark.Answer("s1", "two parts", "A; B", 0.0, 0.0, "XX", "simplemaps", "B")
+    place = Place("A; B", 0.0, 0.0, "city", "XX", "B")
+    results = [
+        benchmark.Result(answer, place, 10.0, True),
+        benchmark.Result(answer, place, 100.0, True),
+        benchmark.Result(answer, place, 500.0, False),
+        benchmark.Result(answer, None, None, True),
+    ]
+    figures = benchmark.shares(results, {})
+    assert figures["resolved"] == 0.75
+    assert [figures[f"within_{km}_km"] for km in (25, 200, 750)] == [0.25, 0.5, 0.75]
+    assert figures["median_km"] == 100.0
+    assert figures["in_gazetteer"] == 3
+    assert figures["in_gazetteer_within_25_km"] == pytest.approx(1 / 3)
+    assert figures["levels"] == {"city": 3, "none": 1}
+
+
+def test_the_worst_are_one_of_each_place(benchmark: ModuleType) -> None:
+    place = Place("", 0.0, 0.0, "city", "XX", "B")
+    results = [
+        benchmark.Result(
+            benchmark.Answer(key, form, form, 0.0, 0.0, "XX", "simplemaps", "B"), place, km, True
+        )
+        for key, form, km in (("s1", "two parts", 3.0), ("s1", "ascii", 9.0), ("s2", "ascii", 5.0))
+    ]
+    assert [(row["id"], row["km"]) for row in benchmark.worst(results)] == [
+        ("s1", 9.0),
+        ("s2", 5.0),
+    ]
+
+
+def test_goals_are_met_at_their_bounds(benchmark: ModuleType) -> None:
+    shares = {"in_gazetteer_within_25_km": 0.97, "within_200_km": 0.9}
+    figures = {
+        "accuracy": dict.fromkeys(("well-formed", "all", "all but airports"), shares),
+        "no_place": {"texts": 500, "resolved": ["x"] * 5},
+        "bad_input": {"empty": {"exceptions": []}},
+    }
+    assert all(goal["met"] for goal in benchmark.goals(figures).values())
+    worse = figures | {"no_place": {"texts": 500, "resolved": ["x"] * 6}}
+    missed = [name for name, goal in benchmark.goals(worse).items() if not goal["met"]]
+    assert missed == ["texts that are no place: resolved"]
+
+
+def test_enough_distinct_texts_to_look_up(benchmark: ModuleType) -> None:
+    groups = benchmark.groups(benchmark.read_answers(), benchmark.read_garbage())
+    texts = [text for group in groups.values() for text in group]
+    assert len(texts) == len(set(texts)) >= 20_000
 
 
 @given(st.text(LETTERS, max_size=20), st.integers(0, 1000))
