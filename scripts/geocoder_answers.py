@@ -591,7 +591,7 @@ MARKUP: Final = (
     "Traceback (most recent call last):",
     "KeyError: 'location'",
     "0x7ffde3a41b20",
-    "&nbsp;&nbsp;&amp;",
+    "&nbsp;&mdash;&nbsp;",
     "# Heading; ## Subheading; - item",
     "**bold**; _italic_; `code`",
     "\\frac{a}{b}; \\sqrt{x}",
@@ -608,7 +608,7 @@ EMOJI: Final = "😀😂🤖🎉🔥💡🚗🌲🐶🍕🎸📷❓⭐🧩🪑�
 NOUNS: Final = """\
 broccoli zucchini cinnamon spaghetti pancake mayonnaise yoghurt porridge marmalade omelette
 giraffe hedgehog caterpillar jellyfish rhinoceros woodpecker grasshopper platypus hamster
-armadillo turquoise scarlet crimson lavender beige khaki mauve chartreuse purple yellowish
+meerkat turquoise scarlet crimson aquamarine beige khaki mauve chartreuse purple yellowish
 toothbrush screwdriver pillowcase saxophone microscope wheelbarrow teaspoon stapler umbrella
 headphones cardboard shoelace doorknob keyboard calculator refrigerator bookshelf thermometer
 paperclip envelope"""
@@ -619,7 +619,7 @@ Atlantis; Nowhere; X
 Wakanda; Birnin Zana
 Mordor; Gorgoroth; Barad-dûr
 Equestria; Ponyville
-Westeros; The Reach; Oldtown
+Westeros; The Reach; Highgarden
 Ruritania; Strelsau
 Lilliput; Mildendo
 Zubrowka; Nebelsbad
@@ -652,8 +652,8 @@ Qarth; Slaver's Bay
 Eriador; The Shire; Hobbiton
 Discworld; Ankh-Morpork
 Arrakis; Arrakeen
-Sokovia; Novi Grad
-Corto Verde Islands; Palmera"""
+Sokovia; Hex Plaza
+Corto Verde Islands; Brillanta"""
 ENDINGS: Final = (
     ("ia", "stan", "onia", "avia"),
     ("shire", "mark", "olandia"),
