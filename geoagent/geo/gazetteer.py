@@ -35,8 +35,9 @@ _OWN_WEIGHT: Final = 100
 the people to be meant: Fish Town in Liberia is not Buchanan, but Bombay is Mumbai."""
 _SHORTEST: Final = 5
 """Shorter names are known by their letters or not at all: Iran is not a slip for Iraq."""
-_LONG: Final = 9
-"""Names of so many letters may differ by two."""
+_LONG: Final = {"country": 12, "region": 9, "county": 9, "city": 9}
+"""Names of so many letters may differ by two. Countries are among words of all sorts: turquoise is
+no slip for Turquie."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Gazetteer:
         key = core(name)
         if len(key) < _SHORTEST:
             return []
-        slips = 1 if len(key) < _LONG else 2
+        slips = 1 if len(key) < _LONG[level] else 2
         near = process.extract(
             key,
             self._half_alike(level, country_code, key),

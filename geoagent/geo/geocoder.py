@@ -97,36 +97,30 @@ def _parts(text: str) -> list[str]:
 
 def _read(parts: list[str]) -> Entry | None:
     """The parts from the country on, or from the place on if that tells more. A country whose name
-    is misspelt counts only where no part is one."""
+    is misspelt counts only where the first part is none and what is finer is in it."""
     if not parts:
         return None
     orders = [parts, parts[::-1]] if len(parts) > 1 else [parts]
-    best: Entry | None = None
-    for known in (_country, _misspelt_country):
-        for first, *rest in orders:
-            country = known(first)
-            found = country and _inside(country, rest)
-            if found and (best is None or _finer(found, best)):
-                best = found
-            if best and best.level == "city":
-                return best
-        if best:
-            return best
-    return None
+    found = [_inside(country, rest) for first, *rest in orders for country in _listed(first)]
+    if not _listed(parts[0]) and all(place.level == "country" for place in found):
+        found += [
+            place
+            for first, *rest in orders
+            for country in gazetteer().similar("country", "", first)
+            if (place := _inside(country, rest)).level != "country" or not rest
+        ]
+    return max(found, key=lambda place: LEVELS.index(place.level), default=None)
 
 
-def _finer(one: Entry, other: Entry) -> bool:
-    return LEVELS.index(one.level) > LEVELS.index(other.level)
+def _listed(part: str) -> list[Entry]:
+    country = _country(part)
+    return [country] if country else []
 
 
 def _country(part: str) -> Entry | None:
     """A country by its name, also as 'Korea, South', which is not 'Seoul, South Korea'."""
     names = _names(part)[: 2 if "," in part else 1]
     return next(filter(None, map(gazetteer().country, names)), None)
-
-
-def _misspelt_country(part: str) -> Entry | None:
-    return next(iter(gazetteer().similar("country", "", part)), None)
 
 
 def _inside(country: Entry, parts: list[str]) -> Entry:
