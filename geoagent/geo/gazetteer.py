@@ -56,6 +56,16 @@ class Gazetteer:
         """Whether a first-level division has this very name ('Kansas', not 'Kansas City')."""
         return bool(self._rows("region", country_code, (fold(name),), (0,), 1))
 
+    def all_cities(self) -> list[tuple[str, str, str | None, float, float]]:
+        """All cities, largest first: name, country code, name of the first-level division (None
+        if it isn't known), latitude and longitude in degrees."""
+        return self._database.execute(
+            "SELECT c.name, c.country, r.name, c.latitude, c.longitude FROM place AS c "
+            "LEFT JOIN place AS r ON r.level = ? AND r.country = c.country AND r.region = c.region "
+            "WHERE c.level = ? ORDER BY c.id",
+            (LEVELS.index("region"), LEVELS.index("city")),
+        ).fetchall()
+
     def _find(self, level: str, country_code: str, name: str, limit: int) -> list[Entry]:
         """Places of this very name; without any, those that share it but for the kind."""
         return self._rows(level, country_code, (fold(name),), (0,), limit) or self._rows(

@@ -58,7 +58,7 @@ def test_totals_are_those_of_the_world() -> None:
     assert len(areas) >= 230
     assert len(roads) >= 190
     assert min(*people, *areas, *roads) > 0
-    assert {row.road_year for row in rows if row.road_km} <= set(range(1990, 2016))
+    assert {row.road_year for row in rows if row.road_year} <= set(range(1990, 2016))
     assert all(row.road_year is None for row in rows if row.road_km is None)
 
 
