@@ -125,6 +125,16 @@ class Gazetteer:
         swapped = f"{key[: half - 1]}{key[half]}{key[half - 1]}{key[half + 1 :]}"
         return [*{swapped, *(one for (one,) in begins), *(one[::-1] for (one,) in ends)}]
 
+    def all_cities(self) -> list[tuple[str, str, str | None, float, float]]:
+        """All cities, largest first: name, country code, name of the first-level division (None
+        if it isn't known), latitude and longitude in degrees."""
+        return self._database.execute(
+            "SELECT c.name, c.country, r.name, c.latitude, c.longitude FROM place AS c "
+            "LEFT JOIN place AS r ON r.level = ? AND r.country = c.country AND r.region = c.region "
+            "WHERE c.level = ? ORDER BY c.id",
+            (LEVELS.index("region"), LEVELS.index("city")),
+        ).fetchall()
+
     def _find(self, level: str, country_code: str, name: str, limit: int) -> list[Entry]:
         """Places of this very name; without any, those that share it but for the kind."""
         key = fold(name)
