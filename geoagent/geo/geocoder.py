@@ -119,7 +119,7 @@ def _listed(part: str) -> list[Entry]:
 
 def _country(part: str) -> Entry | None:
     """A country by its name, also as 'Korea, South', which is not 'Seoul, South Korea'."""
-    names = _names(part)[: 2 if "," in part else 1]
+    names = [part, *_turned(_pieces(part))]
     return next(filter(None, map(gazetteer().country, names)), None)
 
 
@@ -231,9 +231,12 @@ def _nearest(places: Sequence[Entry], area: Entry | None, around_km: float) -> E
 def _names(part: str) -> list[str]:
     """The part as it stands, 'Zagreb, Grad' turned round, then what is between its commas."""
     pieces = _pieces(part)
-    turned = [f"{pieces[1]} {pieces[0]}"] if len(pieces) == 2 else []
-    return list(dict.fromkeys([part, *turned, *pieces]))[:_MAX_NAMES]
+    return list(dict.fromkeys([part, *_turned(pieces), *pieces]))[:_MAX_NAMES]
 
 
 def _pieces(part: str) -> list[str]:
     return [piece.strip() for piece in _SEPARATORS.split(part) if piece.strip()]
+
+
+def _turned(pieces: list[str]) -> list[str]:
+    return [f"{pieces[1]} {pieces[0]}"] if len(pieces) == 2 else []
