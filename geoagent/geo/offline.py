@@ -47,7 +47,8 @@ class OfflineGeocoder(Geocoder):
         """The `Location` with the address of a point, given in any form that geopy's `Point`
         takes; None where there is no country (at sea), a list of one with `exactly_one=False`.
 
-        `raw` has the fields of `geoagent.geo.reverse.Spot`. ValueError if it is no point.
+        The address is that of the country's nearest city, however far: `raw`, which has the fields
+        of `geoagent.geo.reverse.Spot`, says its `distance_km`. ValueError if it is no point.
         """
         from geoagent.geo.reverse import reverse
 
@@ -55,8 +56,9 @@ class OfflineGeocoder(Geocoder):
         spot = reverse(point.latitude, point.longitude)
         if spot is None or spot.country is None:
             return self._answer(None, exactly_one)
-        address = _address(spot.city, spot.region, spot.country)
-        return self._answer(Location(address, point, asdict(spot)), exactly_one)
+        inside = spot.city_country_code == spot.country_code  # Antarctica has no city
+        names = (spot.city, spot.region, spot.country) if inside else (spot.country,)
+        return self._answer(Location(_address(*names), point, asdict(spot)), exactly_one)
 
     def _answer(self, location: Any, exactly_one: bool) -> Any:
         result = location if exactly_one or location is None else [location]

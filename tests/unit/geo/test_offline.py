@@ -45,6 +45,7 @@ class Spot:
     country: str | None
     region: str | None
     city: str
+    city_country_code: str
     distance_km: float
 
 
@@ -58,12 +59,14 @@ PLACES = (
 
 
 def nearest(latitude: float, longitude: float) -> Spot:
-    """Stands in for geoagent.geo.reverse.reverse: five places, and the sea off Ghana."""
+    """Stands in for geoagent.geo.reverse.reverse: five places, the sea off Ghana, the pole."""
     row = min(PLACES, key=lambda row: (row[0] - latitude) ** 2 + (row[1] - longitude) ** 2)
     *_, continent, code, country, region, city = row
     if abs(latitude) < 1 and abs(longitude) < 1:
-        return Spot(latitude, longitude, None, None, None, None, city, 999.0)
-    return Spot(latitude, longitude, continent, code, country, region, city, 1.0)
+        return Spot(latitude, longitude, None, None, None, None, city, code, 999.0)
+    if latitude < -80:
+        return Spot(latitude, longitude, "Antarctica", "AQ", "Antarctica", None, city, code, 999.0)
+    return Spot(latitude, longitude, continent, code, country, region, city, code, 1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -246,6 +249,11 @@ def test_reverse(query: Any, geocoder: OfflineGeocoder) -> None:
     assert tuple(location.point)[:2] == pytest.approx(HUARAZ, abs=1e-4)
     assert location.raw["country_code"] == "PE"
     assert location.raw["distance_km"] == 1.0
+
+
+def test_a_country_without_cities(geocoder: OfflineGeocoder) -> None:
+    """The nearest city is another country's, and no part of the address."""
+    assert geocoder.reverse((-89.9, 0)).address == "Antarctica"
 
 
 @pytest.mark.parametrize("exactly_one", [True, False])
