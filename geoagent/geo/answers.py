@@ -18,8 +18,7 @@ from typing import Any, Final
 FILE_NAME: Final = "geocoder-answers-v1.sqlite"
 _BUSY_S: Final = 5.0
 _TRIES: Final = 4
-"""Two that want to write at once may be told 'locked' without any wait, and file systems of
-several nodes report passing errors."""
+"""File systems of several nodes report passing errors; locks are waited for by SQLite."""
 _PAUSE_S: Final = 0.2
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS answer (service TEXT, query TEXT, found TEXT,
@@ -80,8 +79,7 @@ class Answers:
 
     def _try(self, statement: str, *values: str) -> list[Any]:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        # IMMEDIATE: a reader that turns into a writer would be refused instead of waiting.
-        connection = sqlite3.connect(self.file, timeout=_BUSY_S, isolation_level="IMMEDIATE")
-        with closing(connection) as database, database:
+        connection = sqlite3.connect(self.file, timeout=_BUSY_S, isolation_level=None)
+        with closing(connection) as database:
             database.execute(_SCHEMA)
             return database.execute(statement, (self._service, *values)).fetchall()

@@ -11,6 +11,7 @@ import inspect
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -79,6 +80,7 @@ class Service:
         from geopy.extra.rate_limiter import RateLimiter
 
         self.settings = settings
+        self._where = settings.url or "its public server"
         self._geocoder = _geocoder(settings)
         # Training's processes share what the service allows.
         self._delay_s = settings.min_delay_seconds * int(os.environ.get("WORLD_SIZE", "1"))
@@ -95,12 +97,22 @@ class Service:
         self.locate: Locate = lru_cache(maxsize=100_000)(self._locate)
 
     def check(self) -> None:
-        """Ask what any geocoder understands, once; OutageError if there is no proper answer."""
+        """OutageError unless there is a proper answer to a question that any geocoder understands;
+        a warning if the answer is that there is no such place."""
+        if self._health() is None:
+            print(
+                f"warning: the geocoder {self.settings.service} ({self._where}) does not know "
+                f"{_HEALTH}: is its data there?",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _health(self) -> Found | None:
         from geopy.exc import GeocoderServiceError
 
         time.sleep(self._delay_s)
         try:
-            self._ask(_HEALTH)
+            return self._ask(_HEALTH)
         except (GeocoderServiceError, _Refused) as error:
             raise self._outage(str(error)) from None
 
@@ -134,7 +146,7 @@ class Service:
         try:
             return self._patiently(query)
         except _Refused:
-            self.check()  # it is the question's fault only if the service answers another one
+            self._health()  # it is the question's fault only if another one is answered
             return None
         except GeocoderServiceError as error:
             raise self._outage(str(error)) from None
@@ -164,9 +176,8 @@ class Service:
         )
 
     def _outage(self, reason: str) -> OutageError:
-        where = self.settings.url or "its public server"
         return OutageError(
-            f"the geocoder {self.settings.service} ({where}) does not answer ({reason}). Stopped; "
+            f"the geocoder {self.settings.service} ({self._where}) does not answer ({reason}). Stopped; "
             "nothing was made up for it. Try again once it is back, or choose "
             f"{_SECTION}.service={OFFLINE}, which needs no network"
         )

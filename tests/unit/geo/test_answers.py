@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -72,6 +73,23 @@ def test_several_processes_write_at_once(tmp_path: Path, capfd: pytest.CaptureFi
     with sqlite3.connect(file) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     database.close()
+
+
+def test_a_passing_error_of_the_file_system_is_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connect, failures = sqlite3.connect, [OSError("stale"), sqlite3.OperationalError("disk I/O")]
+
+    def sometimes(*arguments: Any, **keywords: Any) -> sqlite3.Connection:
+        if failures:
+            raise failures.pop()
+        return connect(*arguments, **keywords)
+
+    monkeypatch.setattr(sqlite3, "connect", sometimes)
+    kept = Answers(tmp_path / "answers.sqlite", "nominatim")
+    kept["Paris"] = PARIS
+    assert kept["Paris"] == PARIS
+    assert (failures, capsys.readouterr().err) == ([], "")
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 999, b"SQLite format 3\0" + b"\xff" * 999])

@@ -198,12 +198,16 @@ def test_a_service_that_refuses_every_question_is_an_outage(
         check(nominatim)
 
 
-def test_check_wants_an_answer_and_not_that_it_is_found(
-    server: GeocodingServer, nominatim: GeocoderConfig
+def test_a_service_without_data_is_warned_of(
+    server: GeocodingServer, nominatim: GeocoderConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Its data may also be one country's, which can be what somebody wants."""
+    check(nominatim)
+    assert capsys.readouterr().err == ""
     server.answer = lambda query, number: b"[]"
     check(nominatim)
-    assert server.queries == ["France"]
+    assert "nominatim (http://127.0.0.1" in capsys.readouterr().err
+    assert server.queries == ["France", "France"]
 
 
 def test_rewards_and_evaluation_stop_at_an_outage(
