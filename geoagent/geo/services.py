@@ -177,8 +177,8 @@ class Service:
 
     def _outage(self, reason: str) -> OutageError:
         return OutageError(
-            f"the geocoder {self.settings.service} ({self._where}) does not answer ({reason}). Stopped; "
-            "nothing was made up for it. Try again once it is back, or choose "
+            f"the geocoder {self.settings.service} ({self._where}) does not answer ({reason}). "
+            "Stopped; nothing was made up for it. Try again once it is back, or choose "
             f"{_SECTION}.service={OFFLINE}, which needs no network"
         )
 

@@ -401,6 +401,11 @@ def test_configurations_that_are_refused(words: list[str], message: str) -> None
     assert "pass" not in str(caught.value)
 
 
+def test_the_keys_variable_is_not_written_into_jobs() -> None:
+    with pytest.raises(UsageError, match="looks like a secret"):
+        resolve([f"cluster.environment.{KEY_VARIABLE}=x"])
+
+
 # --- pace and cache ----------------------------------------------------------------------------
 
 
