@@ -25,7 +25,7 @@ class OfflineGeocoder(Geocoder):
 
     Takes the arguments of geopy's `Geocoder`; of these only `adapter_factory` has an effect: with
     an asynchronous adapter the methods return awaitables, as geopy's do. `timeout` is accepted and
-    not needed: a place takes a millisecond or less, and the first about a second.
+    not needed: a place takes about a millisecond, and the first about a second.
     """
 
     def geocode(
