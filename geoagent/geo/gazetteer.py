@@ -108,10 +108,9 @@ class Gazetteer:
             limit=20,
         )
         found: dict[Entry, None] = {}
-        for other, _, _ in sorted(near, key=lambda one: one[1]):
-            found |= dict.fromkeys(
-                self._rows(level, country_code, (other,), (OWN, OTHER, LOOSE), 100)
-            )
+        for most in range(1, slips + 1):
+            keys = tuple(other for other, by, _ in near if by == most)
+            found |= dict.fromkeys(self._rows(level, country_code, keys, (OWN, OTHER, LOOSE), 100))
         return [*found]
 
     def _half_alike(self, level: str, country_code: str, key: str) -> list[str]:

@@ -19,8 +19,8 @@ NEARBY_KM: Final = 250.0
 """A city this near to the centre of a named region may be meant although it isn't in it."""
 
 LARGE_CITY: Final = 25_000
-"""People of a city that has a region's name, and is near but not in it, to be meant by the name:
-Buenos Aires."""
+"""People of a city that has the name of the region that it is in, or near, to be meant by the name:
+New York, Buenos Aires."""
 
 _DEPENDENT: Final = {
     "CN": ("HK", "MO", "TW"),
@@ -150,7 +150,7 @@ def _region_or_city(country: Entry, part: str) -> Entry:
     code = home.country_code
     if area is not None and area.level == "region" and gazetteer().is_region(code, part):
         city = _city(code, part, area)
-        return city if city and (city.within(area) or city.population >= LARGE_CITY) else area
+        return city if city and city.population >= LARGE_CITY else area
     return (
         _city(code, part, None)
         or area
