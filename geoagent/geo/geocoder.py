@@ -11,6 +11,7 @@ from typing import Final
 from geoagent.answer import split_parts
 from geoagent.geo.distance import great_circle_km
 from geoagent.geo.gazetteer import LEVELS, Entry, gazetteer
+from geoagent.geo.names import fold
 
 MAX_QUERY: Final = 1000
 """Characters of a query that are read; no address is that long."""
@@ -18,9 +19,14 @@ MAX_QUERY: Final = 1000
 NEARBY_KM: Final = 250.0
 """A city this near to the centre of a named region may be meant although it isn't in it."""
 
+NEAR_COUNTY_KM: Final = 75.0
+"""As `NEARBY_KM`, of a county or a city."""
+
 LARGE_CITY: Final = 25_000
-"""People of a city that has the name of the region that it is in, or near, to be meant by the name:
-New York, Buenos Aires."""
+"""People of a city whose own name is that of the region that it is in, or near, to be meant,"""
+
+LARGE_SHARE: Final = 0.25
+"""and of the region's people in a city that has the name among others."""
 
 _DEPENDENT: Final = {
     "CN": ("HK", "MO", "TW"),
@@ -128,6 +134,10 @@ def _inside(country: Entry, parts: list[str]) -> Entry:
     if not parts:
         return country
     if len(parts) == 1:
+        pieces = _pieces(parts[0])
+        for order in (pieces, pieces[::-1]) if len(pieces) > 1 else ():
+            if gazetteer().region(country.country_code, order[0]):  # "MN, Saint Louis County"
+                return _inside(country, order)
         return _region_or_city(country, parts[0])
     home, area = _area(country, parts[0])
     code = home.country_code
@@ -138,7 +148,7 @@ def _inside(country: Entry, parts: list[str]) -> Entry:
             if found := find(code, part, area):
                 return found
     if area is not None and area.level == "county":  # "China; Hefei; Some Lane 5"
-        return _city(code, parts[0], area, 0.0) or area
+        return _city(code, parts[0], area) or area
     return area or home
 
 
@@ -150,7 +160,7 @@ def _region_or_city(country: Entry, part: str) -> Entry:
     code = home.country_code
     if area is not None and area.level == "region" and gazetteer().is_region(code, part):
         city = _city(code, part, area)
-        return city if city and city.population >= LARGE_CITY else area
+        return city if city and _stands_for(city, area, part) else area
     return (
         _city(code, part, None)
         or area
@@ -159,6 +169,14 @@ def _region_or_city(country: Entry, part: str) -> Entry:
         or _misspelt(code, part, None)
         or home
     )
+
+
+def _stands_for(city: Entry, region: Entry, name: str) -> bool:
+    """Whether a city, not its region, is meant by a name of the region: New York and Buenos Aires,
+    but not Oklahoma (City) nor Texas (City)."""
+    if fold(city.name) == fold(name):
+        return city.population >= LARGE_CITY
+    return city.population >= LARGE_SHARE * region.population
 
 
 def _area(country: Entry, part: str) -> tuple[Entry, Entry | None]:
@@ -189,10 +207,14 @@ def _misspelt_area(code: str, part: str) -> Entry | None:
     return next(iter(gazetteer().similar("region", code, part)), None)
 
 
-def _city(code: str, part: str, area: Entry | None, around_km: float = NEARBY_KM) -> Entry | None:
-    for name in _names(part):
-        if found := _nearest(gazetteer().cities(code, name), area, around_km):
-            return found
+def _city(code: str, part: str, area: Entry | None) -> Entry | None:
+    """In the area by any name, else near it."""
+    found = [gazetteer().cities(code, name) for name in _names(part)]
+    near_km = NEARBY_KM if area is None or area.level == "region" else NEAR_COUNTY_KM
+    for around_km in (0.0, near_km):
+        for cities in found:
+            if city := _nearest(cities, area, around_km):
+                return city
     return None
 
 

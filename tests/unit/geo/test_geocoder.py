@@ -63,6 +63,19 @@ def test_all_places_of_the_sample_are_found_within_25_km() -> None:
         # Second-level divisions.
         ("United States; Hennepin County; Minneapolis", "city", "US", "Minneapolis"),
         ("United States; Minnesota; Hennepin County", "county", "US", "Hennepin County"),
+        ("United States; MN, Saint Louis County", "county", "US", "Saint Louis County"),
+        ("United States; Minnesota, Duluth", "city", "US", "Duluth"),
+        ("United States; Duluth, Minnesota", "city", "US", "Duluth"),
+        ("Germany; Landkreis Rosenheim", "city", "DE", "Rosenheim"),
+        ("China; Hefei; Luyang", "city", "CN", "Hefei"),
+        ("China; Anhui; Luyang, Hefei", "city", "CN", "Hefei"),
+        # The region, or the city of its name.
+        ("United States; Texas", "region", "US", "Texas"),
+        ("United States; Arizona", "region", "US", "Arizona"),
+        ("United States; Oklahoma", "region", "US", "Oklahoma"),
+        ("China; Xinjiang", "region", "CN", "Xinjiang Uygur Zizhiqu"),
+        ("Argentina; Buenos Aires", "city", "AR", "Buenos Aires"),
+        ("Bulgaria; Sofia", "city", "BG", "Sofia"),
         # Slips of the pen.
         ("Germany; Baveria; Munihc", "city", "DE", "Munich"),
         ("Germny; Bavaria; Munich", "city", "DE", "Munich"),
