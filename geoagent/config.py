@@ -224,6 +224,26 @@ class SpatialConfig:
 
 
 @dataclass
+class GeocoderConfig:
+    """What finds an answer's address, for the reward `spatial` and in evaluation."""
+
+    service: str = "offline"
+    """`offline`: the built-in gazetteer; else geopy's name of a service, such as nominatim, photon,
+    opencage."""
+    url: str | None = None
+    """Of a server of one's own, such as http://HOST:8080; null: the service's public one."""
+    user_agent: str = "geoagent"
+    """Sent with each request; public servers want to know who asks."""
+    min_delay_seconds: float = _limited(1.0, low=0.0)
+    """Between two requests of a job, all its processes together; 0 for a server of one's own."""
+    key_file: str | None = None
+    """File with the service's key that only its owner can read; null: the environment variable
+    GEOAGENT_GEOCODER_KEY."""
+    cache: str | None = None
+    """Folder that a service's answers are kept in; null: ~/.cache/geoagent."""
+
+
+@dataclass
 class LevelWeights:
     """Weights of the three address levels; GeoAgent's are 0.1, 0.6, 0.3."""
 
@@ -277,6 +297,7 @@ class RewardsConfig:
     parity: str = _limited("improved", choices=("improved", "published"))
     """`published` reproduces the released GeoAgent code where ours differs."""
     spatial: SpatialConfig = field(default_factory=SpatialConfig)
+    geocoder: GeocoderConfig = field(default_factory=GeocoderConfig)
     semantic: SemanticConfig = field(default_factory=SemanticConfig)
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     hierarchical_beta: float = _limited(2.0, above=0.0)
@@ -436,7 +457,7 @@ class Config:
 # --- loading ---------------------------------------------------------------------------------
 
 COMMAND_LINE: Final = "command line"
-_SECRET_WORDS: Final = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY")
+_SECRET_WORDS: Final = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY", "GEOCODER_KEY")
 
 
 @dataclass(frozen=True)
@@ -698,6 +719,7 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "agent.url", "is needed for agent.backend=external"
     if config.agent.url and not config.agent.url.startswith(("http://", "https://")):
         yield "agent.url", f"'{config.agent.url}' is no address such as http://HOST:8000/v1"
+    yield from _geocoder_contradictions(config.rewards.geocoder)
     for option in config.cluster.additional:
         if option.replace("_", "-") in _SBATCH_OPTIONS:
             yield f"cluster.additional.{option}", "has a key of its own under cluster; set that"
@@ -714,6 +736,20 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
             )
     if config.container != ContainerConfig():
         yield "container", "images are not there yet; jobs run in this environment (leave it out)"
+
+
+def _geocoder_contradictions(geocoder: GeocoderConfig) -> Iterator[tuple[str, str]]:
+    for name in ("url", "key_file"):
+        if getattr(geocoder, name) is not None and geocoder.service == "offline":
+            yield f"rewards.geocoder.{name}", "needs a service (rewards.geocoder.service)"
+    url = geocoder.url or ""
+    if set(url) & set("@?#"):  # not shown: it may be a secret
+        yield (
+            "rewards.geocoder.url",
+            "has more than a server and a path; a key goes into GEOAGENT_GEOCODER_KEY",
+        )
+    elif geocoder.url is not None and not url.startswith(("http://", "https://")):
+        yield "rewards.geocoder.url", f"'{url}' is no address such as http://HOST:8080"
 
 
 # fmt: off

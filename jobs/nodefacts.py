@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from geoagent.config import Config
-from geoagent.errors import UsageError
+from geoagent.errors import OutageError, UsageError
 from geoagent.files import read_jsonl
 from geoagent.modelfolder import check_model, local_folder
 from geoagent.run import Run
@@ -125,6 +125,18 @@ def _readable(path: Path) -> None:
         raise UsageError(f"{path} cannot be read ({error.strerror}): is it mounted?") from error
 
 
+def _geocoder(subject: Subject) -> None:
+    """An online one answers here too: nodes often have no internet."""
+    rewards = subject.config.rewards
+    if subject.plan.name == "grpo" and rewards.weights.get("spatial"):
+        from geoagent.geo.services import check
+
+        try:
+            check(rewards.geocoder)
+        except OutageError as error:
+            raise UsageError(str(error)) from error
+
+
 def _disk(subject: Subject) -> None:
     """Room for the next checkpoint, asked once: the nodes share it."""
     if not subject.leads:
@@ -169,6 +181,7 @@ def _shared_memory(subject: Subject) -> None:
 _CHECKS: Final[dict[str, Callable[[Subject], None]]] = {
     "model": _model,
     "data": _data,
+    "geocoder": _geocoder,
     DISK: _disk,
     "TMPDIR": _scratch,
     "/dev/shm": _shared_memory,

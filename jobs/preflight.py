@@ -19,7 +19,16 @@ Check = Callable[[Config, Plan], None]
 
 def problems(config: Config, plan: Plan) -> Iterator[str]:
     """One line for each thing that has to be mended first; quick, and without torch."""
-    checks: tuple[Check, ...] = (_scheduler, _nodes, _data, _model, _semantic, _agent, _packages)
+    checks: tuple[Check, ...] = (
+        _scheduler,
+        _nodes,
+        _data,
+        _model,
+        _semantic,
+        _geocoder,
+        _agent,
+        _packages,
+    )
     for check in checks:
         try:
             check(config, plan)
@@ -73,6 +82,17 @@ def _semantic(config: Config, plan: Plan) -> None:
     model = config.rewards.semantic.model
     if scores and config.rewards.weights.get("semantic") and not model.startswith("package:"):
         check_model("rewards.semantic.model", model)
+
+
+def _geocoder(config: Config, plan: Plan) -> None:
+    """On Slurm the nodes ask it themselves; this one may have internet that they have not."""
+    names = [stage.name for stage in plan.stages]
+    if "eval" in names or ("grpo" in names and config.rewards.weights.get("spatial")):
+        from geoagent.geo.services import check, locator
+
+        locator(config.rewards.geocoder)  # it refuses what a service cannot be asked with
+        if not uses_slurm(config):
+            check(config.rewards.geocoder)
 
 
 def _agent(config: Config, plan: Plan) -> None:

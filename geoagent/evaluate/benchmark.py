@@ -22,6 +22,7 @@ from geoagent.evaluate.rows import prediction
 from geoagent.evaluate.scoring import Scorer, gain
 from geoagent.evaluate.table import table
 from geoagent.files import write_atomic, write_json, write_jsonl
+from geoagent.geo.services import check, locator
 from geoagent.progress import Progress
 from geoagent.run import Run
 from geoagent.train.prepare import dataset_folder
@@ -62,11 +63,12 @@ def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, A
     """Evaluate every model of the run; returns the metrics of each benchmark by its name.
 
     Made again after a kill, it goes on after the last whole batch; what shards have predicted is
-    not predicted again. UsageError if there is nothing to evaluate; OutageError if the agent is
-    away: then predictions are kept, nothing is scored.
+    not predicted again. UsageError if there is nothing to evaluate; OutageError if the agent or an
+    online geocoder is away: then predictions are kept, nothing is scored.
     """
     models = candidates(config, run)
     scorer = Scorer(config, agent)  # before hours of prediction: it may refuse
+    check(config.rewards.geocoder)
     chosen = [Evaluation(config, run, benchmark, models) for benchmark in benchmarks(config)]
     _predict(config, models, chosen, run.progress_file(STAGE))
     if agent is not None and scorer.rewards:
@@ -261,7 +263,8 @@ class Evaluation:
     def _rows(self, model: str, draw: int) -> Rows:
         said = self._completions.texts
         texts = ((record, said[model, draw, record.id]) for record in self.records)
-        rows = [prediction(model, record, text) for record, text in texts]
+        locate = locator(self.config.rewards.geocoder)
+        rows = [prediction(model, record, text, locate) for record, text in texts]
         return [{**row, "draw": draw} for row in rows] if draw else rows
 
     def _draws(self, model: str) -> Rows:

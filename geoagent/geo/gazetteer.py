@@ -6,6 +6,7 @@ The database is made from installed packages by `geoagent.geo.build` and kept, r
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import sys
@@ -16,22 +17,49 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from geoagent.geo.names import core, fold
+from geoagent.errors import UsageError
+from geoagent.files import write_atomic
+from geoagent.geo.names import core, fold, without_kind
 
-LEVELS: Final = ("country", "region", "city")
+LEVELS: Final = ("country", "region", "county", "city")
+"""County: any second-level division."""
+OWN: Final = 0
+"""The name of a place,"""
+OTHER: Final = 1
+"""one of its other names,"""
+LOOSE: Final = 2
+"""one of both without the kind of place,"""
+CODE: Final = 3
+"""or a country's ISO code: many are words ('no', 'can'), so they count in capitals only."""
+_OWN_WEIGHT: Final = 100
+"""Of two places, one with a name for its own and one for another, the other must have so many times
+the people to be meant: Fish Town in Liberia is not Buchanan, but Bombay is Mumbai."""
+_SHORTEST: Final = 5
+"""Shorter names are known by their letters or not at all: Iran is not a slip for Iraq."""
+_LONG: Final = {"country": 12, "region": 9, "county": 9, "city": 9}
+"""Names of so many letters may differ by two. Countries are among words of all sorts: turquoise is
+no slip for Turquie."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One place; coordinates in degrees. `region` is the GeoNames code of its first level."""
+    """One place; coordinates in degrees. `region` and `county` are the GeoNames codes of its first
+    and second level."""
 
     name: str
     level: str
     country_code: str
     region: str
+    county: str
     latitude: float
     longitude: float
     population: int
+
+    def within(self, area: Entry) -> bool:
+        """Whether it is in a region or a county, which are known to be of its country."""
+        if area.level == "city" or self.region != area.region:
+            return False
+        return area.level != "county" or self.county == area.county
 
 
 class Gazetteer:
@@ -41,12 +69,19 @@ class Gazetteer:
         self._database = database
 
     def country(self, name: str) -> Entry | None:
-        """A country by name in any language, alias or ISO code."""
-        return next(iter(self._find("country", "", name, 1)), None)
+        """A country by name in any language, alias or, in capitals, ISO code."""
+        found = self._find("country", "", name, 1)
+        if not found and is_code(name):
+            found = self._rows("country", "", (fold(name),), (CODE,), 1)
+        return next(iter(found), None)
 
     def region(self, country_code: str, name: str) -> Entry | None:
         """A first-level division of a country by any of its names or its ISO code."""
         return next(iter(self._find("region", country_code, name, 1)), None)
+
+    def counties(self, country_code: str, name: str) -> list[Entry]:
+        """Second-level divisions of that name in a country, the most populous first."""
+        return self._find("county", country_code, name, 100)
 
     def cities(self, country_code: str, name: str) -> list[Entry]:
         """Cities of that name in a country, largest first, at most 100."""
@@ -54,36 +89,93 @@ class Gazetteer:
 
     def is_region(self, country_code: str, name: str) -> bool:
         """Whether a first-level division has this very name ('Kansas', not 'Kansas City')."""
-        return bool(self._rows("region", country_code, (fold(name),), (0,), 1))
+        return bool(self._rows("region", country_code, (fold(name),), (OWN, OTHER), 1))
+
+    def similar(self, level: str, country_code: str, name: str) -> list[Entry]:
+        """Places whose name is one slip away (a letter too many, missing, wrong, or two swapped),
+        of long names two; the fewest slips first, then the largest; a country's code is ''."""
+        from rapidfuzz import process
+        from rapidfuzz.distance import OSA
+
+        key = core(name)
+        if len(key) < _SHORTEST:
+            return []
+        slips = 1 if len(key) < _LONG[level] else 2
+        near = process.extract(
+            key,
+            self._half_alike(level, country_code, key),
+            scorer=OSA.distance,
+            score_cutoff=slips,
+            limit=20,
+        )
+        found: dict[Entry, None] = {}
+        for most in range(1, slips + 1):
+            keys = tuple(other for other, by, _ in near if by == most)
+            found |= dict.fromkeys(self._rows(level, country_code, keys, (OWN, OTHER, LOOSE), 100))
+        return [*found]
+
+    def _half_alike(self, level: str, country_code: str, key: str) -> list[str]:
+        """Keys that begin or end as this one does: one slip leaves one of its halves as it is,
+        unless it swaps the letters where they meet."""
+        half = len(key) // 2
+        where = LEVELS.index(level), country_code
+        head, tail = key[:half], key[: half - 1 : -1]
+        begins = self._database.execute(_RANGE.format("name"), (*where, head, head + _LAST))
+        ends = self._database.execute(_RANGE.format("backwards"), (*where, tail, tail + _LAST))
+        swapped = f"{key[: half - 1]}{key[half]}{key[half - 1]}{key[half + 1 :]}"
+        return [*{swapped, *(one for (one,) in begins), *(one[::-1] for (one,) in ends)}]
+
+    def all_cities(self) -> list[tuple[str, str, str | None, float, float]]:
+        """All cities, largest first: name, country code, name of the first-level division (None
+        if it isn't known), latitude and longitude in degrees."""
+        return self._database.execute(
+            "SELECT c.name, c.country, r.name, c.latitude, c.longitude FROM place AS c "
+            "LEFT JOIN place AS r ON r.level = ? AND r.country = c.country AND r.region = c.region "
+            "WHERE c.level = ? ORDER BY c.id",
+            (LEVELS.index("region"), LEVELS.index("city")),
+        ).fetchall()
 
     def _find(self, level: str, country_code: str, name: str, limit: int) -> list[Entry]:
         """Places of this very name; without any, those that share it but for the kind."""
-        return self._rows(level, country_code, (fold(name),), (0,), limit) or self._rows(
-            level, country_code, (fold(name), core(name)), (0, 1), limit
+        key = fold(name)
+        return self._rows(level, country_code, (key,), (OWN, OTHER), limit) or self._rows(
+            level, country_code, (key, without_kind(key)), (OWN, OTHER, LOOSE), limit
         )
 
     def _rows(
-        self, level: str, country_code: str, keys: tuple[str, ...], loose: tuple[int, ...], n: int
+        self, level: str, country_code: str, keys: tuple[str, ...], kinds: tuple[int, ...], n: int
     ) -> list[Entry]:
-        marks = ",".join("?" * len(keys)), ",".join("?" * len(loose))
+        marks = ",".join("?" * len(keys)), ",".join("?" * len(kinds))
         rows = self._database.execute(
-            "SELECT DISTINCT p.* FROM name AS n JOIN place AS p ON p.id = n.place "
+            "SELECT p.* FROM name AS n JOIN place AS p ON p.id = n.place "
             f"WHERE n.level = ? AND n.country = ? AND n.key IN ({marks[0]}) "
-            f"AND n.loose IN ({marks[1]}) ORDER BY p.id LIMIT ?",
-            (LEVELS.index(level), country_code, *keys, *loose, n),
+            f"AND n.kind IN ({marks[1]}) GROUP BY p.id "
+            f"ORDER BY p.population * iif(min(n.kind) = {OWN}, {_OWN_WEIGHT}, 1) DESC, p.id "
+            "LIMIT ?",
+            (LEVELS.index(level), country_code, *keys, *kinds, n),
         )
-        return [Entry(name, LEVELS[kind], *rest) for _, name, kind, *rest in rows]
+        return [Entry(name, LEVELS[level], *rest) for _, name, level, *rest in rows]
+
+
+_RANGE: Final = "SELECT key FROM {} WHERE level = ? AND country = ? AND key >= ? AND key < ?"
+_LAST: Final = "\U0010ffff"
+
+
+def is_code(name: str) -> bool:
+    """Whether a name is written as ISO 3166-1 writes its codes: 'PE', 'PER'."""
+    return len(name) in (2, 3) and name.isascii() and name.isalpha() and name.isupper()
 
 
 @cache
 def gazetteer() -> Gazetteer:
-    """The gazetteer of this process; built at the very first use on a machine (some seconds)."""
+    """The gazetteer of this process; built at the very first use on a machine (about a minute)."""
     from geoagent.geo import build
 
     path = cache_folder() / f"gazetteer-{build.version()}.sqlite"
     database = _open(path)
     if database is None:
-        print("building the gazetteer, once", file=sys.stderr, flush=True)
+        damaged = f"; {path} is damaged" if path.exists() else ""
+        print(f"building the gazetteer, once{damaged}", file=sys.stderr, flush=True)
         database = _make(path)
     return Gazetteer(database)
 
@@ -91,28 +183,43 @@ def gazetteer() -> Gazetteer:
 def cache_folder() -> Path:
     """Where files that can be made again are kept."""
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root).absolute() if root else Path.home() / ".cache") / "geoagent"
+    try:
+        return (Path(root).absolute() if root else Path.home() / ".cache") / "geoagent"
+    except RuntimeError:
+        raise UsageError(
+            "there is no home directory to keep caches in; set XDG_CACHE_HOME"
+        ) from None
 
 
 def _open(path: Path) -> sqlite3.Connection | None:
-    """The database, or None if it isn't there or isn't whole.
+    """The database, or None if it isn't there or isn't as it was made.
 
     `immutable`: it never changes under its name, so no locks are needed (nor had on NFS).
     """
-    if not path.is_file():
-        return None
     try:
-        database = sqlite3.connect(
+        if _checksum_file(path).read_text() != _checksum(path):
+            return None
+        return sqlite3.connect(
             f"{path.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
-        complete = database.execute("SELECT count(*) FROM complete").fetchone()
-    except sqlite3.Error:
+    except (OSError, UnicodeDecodeError, sqlite3.Error):
         return None
-    return database if complete == (1,) else None
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _make(path: Path) -> sqlite3.Connection:
-    """Build beside the final name and rename; in memory where the folder cannot be written."""
+    """Build beside the final name and rename; in memory where the folder cannot be written.
+
+    Processes may do so at the same time: what they make is the same to the last byte.
+    """
     from geoagent.geo.build import fill
 
     with suppress(OSError, sqlite3.OperationalError):
@@ -122,6 +229,8 @@ def _make(path: Path) -> sqlite3.Connection:
         try:
             with closing(sqlite3.connect(name)) as database:
                 fill(database)
+            Path(name).chmod(0o444)
+            write_atomic(_checksum_file(path), _checksum(Path(name)))
             os.replace(name, path)
         finally:
             Path(name).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -9,13 +10,23 @@ from typing import Final
 
 from geoagent.answer import split_parts
 from geoagent.geo.distance import great_circle_km
-from geoagent.geo.gazetteer import Entry, gazetteer
+from geoagent.geo.gazetteer import LEVELS, Entry, gazetteer
+from geoagent.geo.names import fold
 
 MAX_QUERY: Final = 1000
 """Characters of a query that are read; no address is that long."""
 
 NEARBY_KM: Final = 250.0
 """A city this near to the centre of a named region may be meant although it isn't in it."""
+
+NEAR_COUNTY_KM: Final = 75.0
+"""As `NEARBY_KM`, of a county or a city."""
+
+LARGE_CITY: Final = 25_000
+"""People of a city whose own name is that of the region that it is in, or near, to be meant,"""
+
+LARGE_SHARE: Final = 0.25
+"""and of the region's people in a city that has the name among others."""
 
 _DEPENDENT: Final = {
     "CN": ("HK", "MO", "TW"),
@@ -33,9 +44,16 @@ _DEPENDENT: Final = {
 ("China; Hong Kong; …"). GeoNames lists those cities under that code only."""
 
 
+_SEPARATORS: Final = re.compile(r"[,，、/|()（）]| [-–—] ")
+"""Between names of one part: 'Bolzano/Bozen', 'Luyang, Hefei', 'Saigon (Ho Chi Minh City)'."""
+_MAX_NAMES: Final = 6
+_MAX_PARTS: Final = 8
+
+
 @dataclass(frozen=True)
 class Place:
-    """Where a text is. `level` is the finest level that matched: city, region or country."""
+    """Where a text is. `level` is the finest level that matched: city, county, region or
+    country."""
 
     query: str
     latitude: float
@@ -46,13 +64,15 @@ class Place:
 
 
 def geocode(text: str) -> Place | None:
-    """Locate "Country; Region; Place" (two or three parts, or a country alone).
+    """Locate "Country; Region; Place" (or two parts, or more, or a country alone).
 
     What is not known is dropped from the end, as GeoAgent does when its geocoder finds nothing;
-    None if not even the country is known. Of several cities the largest in the named region
-    counts, else the nearest to it within 250 km (Moscow is not in Moscow Oblast, but Chaoyang in
-    Chongqing is not what "Beijing; Chaoyang" means), and without a known region the largest in
-    the country. A part may list several names, separated by commas: the first known one counts.
+    None if not even the country is known. The order may be the other way round. Of several cities
+    the largest in the named region counts, else the nearest to it within 250 km (Moscow is not in
+    Moscow Oblast, but Chaoyang in Chongqing is not what "Beijing; Chaoyang" means), and without a
+    known region the largest in the country. A part may list several names, separated by commas:
+    the first known one counts. Slips of the pen are forgiven (`Gazetteer.similar`) where nothing
+    has the very name. How texts are read: docs/decisions/0060.
     """
     place = _geocode(text[:MAX_QUERY])
     return place and replace(place, query=text)
@@ -65,76 +85,180 @@ def geocode_many(texts: Iterable[str]) -> list[Place | None]:
 
 @lru_cache(maxsize=100_000)
 def _geocode(text: str) -> Place | None:
-    parts = split_parts(text)
-    country = gazetteer().country(parts[0]) if parts else None
-    if country is None:
+    entry = _read(_parts(text))
+    if entry is None:
         return None
-    entry = country
-    if len(parts) == 2:
-        entry = _region_or_city(country, parts[1])
-    elif len(parts) > 2:
-        entry = _city_of_region(country, parts[1], parts[2])
     return Place(text, entry.latitude, entry.longitude, entry.level, entry.country_code, entry.name)
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of an address. Without semicolons, commas separate them."""
+    parts = split_parts(text)
+    if len(parts) == 1:
+        by_comma = tuple(part.strip() for part in re.split("[,，、]", parts[0]) if part.strip())
+        if len(by_comma) > 1 and not _country(parts[0]):
+            parts = by_comma
+    return [*parts[:_MAX_PARTS]]
+
+
+def _read(parts: list[str]) -> Entry | None:
+    """The parts from the country on, or from the place on if that tells more. A country whose name
+    is misspelt counts only where the first part is none and what is finer is in it."""
+    if not parts:
+        return None
+    orders = [parts, parts[::-1]] if len(parts) > 1 else [parts]
+    found = [_inside(country, rest) for first, *rest in orders for country in _listed(first)]
+    if not _listed(parts[0]) and all(place.level == "country" for place in found):
+        found += [
+            place
+            for first, *rest in orders
+            for country in gazetteer().similar("country", "", first)
+            if (place := _inside(country, rest)).level != "country" or not rest
+        ]
+    return max(found, key=lambda place: LEVELS.index(place.level), default=None)
+
+
+def _listed(part: str) -> list[Entry]:
+    country = _country(part)
+    return [country] if country else []
+
+
+def _country(part: str) -> Entry | None:
+    """A country by its name, also as 'Korea, South', which is not 'Seoul, South Korea'."""
+    names = [part, *_turned(_pieces(part))]
+    return next(filter(None, map(gazetteer().country, names)), None)
+
+
+def _inside(country: Entry, parts: list[str]) -> Entry:
+    """The finest place in a country that its parts, from coarse to fine, name."""
+    if not parts:
+        return country
+    if len(parts) == 1:
+        pieces = _pieces(parts[0])
+        for order in (pieces, pieces[::-1]) if len(pieces) > 1 else ():
+            if gazetteer().region(country.country_code, order[0]):  # "MN, Saint Louis County"
+                return _inside(country, order)
+        return _region_or_city(country, parts[0])
+    home, area = _area(country, parts[0])
+    code = home.country_code
+    if area is None:  # the first may also be a city ("China; Hefei; Luyang")
+        area = _city(code, parts[0], None) or _misspelt_area(code, parts[0])
+    for find in (_city, _county, _misspelt):
+        for part in parts[:0:-1]:
+            if found := find(code, part, area):
+                return found
+    if area is not None and area.level == "county":  # "China; Hefei; Some Lane 5"
+        return _city(code, parts[0], area) or area
+    return area or home
 
 
 def _region_or_city(country: Entry, part: str) -> Entry:
     """Two parts may end in a region or in a city. Its very name decides: Nevada is the state
     although a town in Iowa has that name, Kansas City is the city although it is 'Kansas' but
     for the kind. A region's city of the same name is the more precise answer: New York."""
-    home, region = _region(country, part)
+    home, area = _area(country, part)
     code = home.country_code
-    if region is not None and gazetteer().is_region(code, part):
-        return _city(code, part, region, around_km=0.0) or region
-    return _city(code, part, None) or region or home
+    if area is not None and area.level == "region" and gazetteer().is_region(code, part):
+        city = _city(code, part, area)
+        return city if city and _stands_for(city, area, part) else area
+    return (
+        _city(code, part, None)
+        or area
+        or (home if home is not country else None)
+        or _misspelt_area(code, part)
+        or _misspelt(code, part, None)
+        or home
+    )
 
 
-def _city_of_region(country: Entry, middle: str, last: str) -> Entry:
-    """Three parts; the middle one may also be a city ("China; Hefei; Luyang")."""
-    home, region = _region(country, middle)
-    city = _city(home.country_code, last, region)
-    if city is None and region is None:
-        city = _city(home.country_code, middle, None)
-    return city or region or home
+def _stands_for(city: Entry, region: Entry, name: str) -> bool:
+    """Whether a city, not its region, is meant by a name of the region: New York and Buenos Aires,
+    but not Oklahoma (City) nor Texas (City)."""
+    if fold(city.name) == fold(name):
+        return city.population >= LARGE_CITY
+    return city.population >= LARGE_SHARE * region.population
 
 
-def _region(country: Entry, part: str) -> tuple[Entry, Entry | None]:
-    """The region that a part names, and the country or territory that it is in."""
+def _area(country: Entry, part: str) -> tuple[Entry, Entry | None]:
+    """The region or county that a part names, and the country or territory that it is in."""
     names = gazetteer()
+    region = None
     for name in _names(part):
-        region = names.region(country.country_code, name)
-        if region is not None:
-            return country, region
+        if region is None:
+            region = names.region(country.country_code, name)
+        else:  # "MN, Saint Louis County"
+            inside = [
+                one for one in names.counties(country.country_code, name) if one.within(region)
+            ]
+            if inside:
+                return country, inside[0]
+    if region is not None:
+        return country, region
+    for name in _names(part):
         territory = names.country(name)
         if territory and territory.country_code in _DEPENDENT.get(country.country_code, ()):
             return territory, None
+        if counties := names.counties(country.country_code, name):
+            return country, counties[0]
     return country, None
 
 
-def _city(
-    country_code: str, part: str, region: Entry | None, around_km: float = NEARBY_KM
-) -> Entry | None:
-    for name in _names(part):
-        found = gazetteer().cities(country_code, name)
-        if region is not None:
-            found = _of_region(found, region, around_km)
-        if found:
-            return found[0]
+def _misspelt_area(code: str, part: str) -> Entry | None:
+    return next(iter(gazetteer().similar("region", code, part)), None)
+
+
+def _city(code: str, part: str, area: Entry | None) -> Entry | None:
+    """In the area by any name, else near it."""
+    found = [gazetteer().cities(code, name) for name in _names(part)]
+    near_km = NEARBY_KM if area is None or area.level == "region" else NEAR_COUNTY_KM
+    for around_km in (0.0, near_km):
+        for cities in found:
+            if city := _nearest(cities, area, around_km):
+                return city
     return None
 
 
-def _of_region(cities: Sequence[Entry], region: Entry, around_km: float) -> list[Entry]:
-    """The cities in a region, largest first; without any, the nearest one outside."""
-    inside = [city for city in cities if city.region == region.region]
-    if inside or not cities:
+def _county(code: str, part: str, area: Entry | None) -> Entry | None:
+    for name in _names(part):
+        if found := _nearest(gazetteer().counties(code, name), area, 0.0):
+            return found
+    return None
+
+
+def _misspelt(code: str, part: str, area: Entry | None) -> Entry | None:
+    for name in _names(part):
+        if found := _nearest(gazetteer().similar("city", code, name), area, 0.0):
+            return found
+    return None
+
+
+def _nearest(places: Sequence[Entry], area: Entry | None, around_km: float) -> Entry | None:
+    """The first of the places that is in the area; without any, the nearest one outside; without
+    an area, the first."""
+    if area is None or not places:
+        return next(iter(places), None)
+    inside = next((place for place in places if place.within(area)), None)
+    if inside is not None or around_km == 0.0:
         return inside
-    away = {
-        city: great_circle_km(region.latitude, region.longitude, city.latitude, city.longitude)
-        for city in cities
-    }
-    nearest = min(cities, key=away.__getitem__)
-    return [nearest] if away[nearest] <= around_km else []
+    away = great_circle_km(
+        area.latitude,
+        area.longitude,
+        [place.latitude for place in places],
+        [place.longitude for place in places],
+    )
+    best = int(away.argmin())
+    return places[best] if away[best] <= around_km else None
 
 
 def _names(part: str) -> list[str]:
-    """The part as it stands, then what is between its commas."""
-    return list(dict.fromkeys([part, *part.replace("，", ",").split(",")[:5]]))
+    """The part as it stands, 'Zagreb, Grad' turned round, then what is between its commas."""
+    pieces = _pieces(part)
+    return list(dict.fromkeys([part, *_turned(pieces), *pieces]))[:_MAX_NAMES]
+
+
+def _pieces(part: str) -> list[str]:
+    return [piece.strip() for piece in _SEPARATORS.split(part) if piece.strip()]
+
+
+def _turned(pieces: list[str]) -> list[str]:
+    return [f"{pieces[1]} {pieces[0]}"] if len(pieces) == 2 else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from geoagent.geo.gazetteer import LEVELS as LEVELS_OF_PLACES
 from geoagent.geo.gazetteer import Entry, gazetteer
 from geoagent.geo.names import MAX_NAME, core, fold
 
@@ -42,14 +43,16 @@ def _entries(name: str, level: str, home: Entry | None) -> list[Entry]:
     """What the gazetteer has under a name, the likeliest first; nothing without a country."""
     names = gazetteer()
     if level == "country":
-        found = names.country(name)
-    elif home is None:
+        return _listed(names.country(name))
+    if home is None:
         return []
-    elif level == "precise":
-        return names.cities(home.country_code, name)
-    else:
-        found = names.region(home.country_code, name)
-    return [found] if found else []
+    code = home.country_code
+    found = names.cities(code, name) if level == "precise" else _listed(names.region(code, name))
+    return found or names.counties(code, name)
+
+
+def _listed(entry: Entry | None) -> list[Entry]:
+    return [entry] if entry else []
 
 
 def known_apart(first: str, second: str, level: str, country: str) -> bool:
@@ -58,4 +61,7 @@ def known_apart(first: str, second: str, level: str, country: str) -> bool:
         raise ValueError(f"level {level!r} is none of {LEVELS}")
     home = gazetteer().country(country)
     one, other = _entries(first, level, home), _entries(second, level, home)
-    return bool(one and other) and one[0] != other[0]
+    if not one or not other:
+        return False
+    coarse, fine = sorted((one[0], other[0]), key=lambda entry: LEVELS_OF_PLACES.index(entry.level))
+    return coarse != fine and not (coarse.level != fine.level and fine.within(coarse))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from geoagent.config import REWARD_NAMES, RewardsConfig, check_weights
 from geoagent.errors import UsageError
+from geoagent.geo.services import locator
 from geoagent.rewards.base import Reward, Score
 from geoagent.rewards.consistency import Consistency
 from geoagent.rewards.coordinates import Coordinates
@@ -50,7 +51,7 @@ def _make(name: str, config: RewardsConfig, agent: Agent | None) -> Reward:
     makers: dict[str, Callable[[], Reward]] = {
         "format": lambda: Format(published),
         "geo_format": lambda: GeoFormat(published),
-        "spatial": lambda: Spatial(config.spatial, published),
+        "spatial": lambda: Spatial(config.spatial, published, locator(config.geocoder)),
         "semantic": lambda: Semantic(config.semantic, published=published),
         "consistency": lambda: Consistency(config.consistency, cast("Agent", agent), published),
         "directly_judge": lambda: DirectlyJudge(config.semantic.weights, published),

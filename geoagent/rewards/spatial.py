@@ -10,6 +10,7 @@ from geoagent.answer import parse
 from geoagent.config import SpatialConfig
 from geoagent.geo.distance import great_circle_km
 from geoagent.geo.geocoder import geocode
+from geoagent.geo.services import Locate
 from geoagent.rewards import released
 from geoagent.rewards.base import Reward, Score
 
@@ -25,9 +26,12 @@ class Spatial(Reward):
     name = "spatial"
     columns = ("latitude", "longitude")
 
-    def __init__(self, config: SpatialConfig, published: bool = False) -> None:
+    def __init__(
+        self, config: SpatialConfig, published: bool = False, locate: Locate = geocode
+    ) -> None:
         self.config = config
         self.published = published
+        self.locate = locate
 
     def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
         points = self.points(columns, len(completions))
@@ -35,7 +39,7 @@ class Spatial(Reward):
 
     def _one(self, text: str, latitude: float, longitude: float) -> Score:
         answer = released.final_answer(text) if self.published else "; ".join(parse(text).parts)
-        place = geocode(answer)
+        place = self.locate(answer)
         if place is None:
             return Score(0.0, {"located": 0.0})
         distance = great_circle_km(place.latitude, place.longitude, latitude, longitude)

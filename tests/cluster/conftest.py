@@ -14,9 +14,9 @@ from jobs.minicluster.packages import missing
 
 from .faults import DOCUMENT, Faults, known, update
 from .helpers import User, mini_cluster
-from .learnt import learnt
+from .learnt import learnt, prepared
 
-__all__ = ["learnt"]
+__all__ = ["learnt", "prepared"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,5 @@
-"""A run whose SFT has learnt the form of an answer, to copy: GRPO then has rewards that differ."""
+"""Runs to copy, so that each test need not make them again: one that is prepared, and one whose SFT
+has learnt the form of an answer, so that GRPO has rewards that differ."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from geoagent.run import Run
 
-from .helpers import User
+from .helpers import SMALL, User
 
 STEPS = 4
 # Twelve scenes are soon known by heart, conclusions included: rewards that are not all 0.
@@ -42,5 +44,20 @@ def learnt(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+@pytest.fixture(scope="session")
+def prepared(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    user = User(cluster, tmp_path_factory.mktemp("prepared"))  # type: ignore[arg-type]
+    run = user.submit("prepare", *SMALL)
+    assert user.wait(run, "prepare") == "COMPLETED", user.logs(run)
+    return run
+
+
 def copy(run: Run, user: User, name: str = "run") -> Run:
     return Run(Path(shutil.copytree(run.path, user.runs / name)))
+
+
+def train(run: Run, user: User, *words: str, name: str = "run") -> Run:
+    """SFT of a copy of a run that is prepared, as if it had been so with these settings."""
+    file = copy(run, user, name).path / "config.yaml"
+    OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist([*words])), file)
+    return user.submit("sft", "--resume", name=name)

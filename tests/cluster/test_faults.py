@@ -20,13 +20,14 @@ from geoagent.train.checkpoints import latest
 from jobs.minicluster.cluster import MiniCluster
 
 from .faults import Faults
-from .helpers import SMALL, User
+from .helpers import User
+from .learnt import train
 from .nodes import kill_node, rank, stop_controller
 from .test_interruptions import ONE, attempts, counts, wait_for_step
 
 STEPS = 24
 SAVE = 4
-LONG = (*SMALL, f"sft.max_steps={STEPS}", f"sft.save_steps={SAVE}", "sft.batch_size=8")
+LONG = (f"sft.max_steps={STEPS}", f"sft.save_steps={SAVE}", "sft.batch_size=8")
 TWO = ("cluster.sft.processes_per_node=1",)  # one on each of two nodes
 
 
@@ -39,8 +40,10 @@ def go_on(user: User, run: Run) -> None:
     assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
 
 
-def test_a_killed_rank_is_named_and_training_can_go_on(user: User, faults: Faults) -> None:
-    run = user.submit("sft", *LONG, *TWO)
+def test_a_killed_rank_is_named_and_training_can_go_on(
+    prepared: Run, user: User, faults: Faults
+) -> None:
+    run = train(prepared, user, *LONG, *TWO)
     wait_for_step(user, run, SAVE + 1)
     os.kill(rank(run, 1), signal.SIGKILL)
     assert user.wait(run, "sft", seconds=120) == "FAILED"
@@ -53,8 +56,8 @@ def test_a_killed_rank_is_named_and_training_can_go_on(user: User, faults: Fault
     faults("rank 1 killed with SIGKILL", f'stopped: "{said} …"; finished after `--resume`', **found)
 
 
-def test_a_node_that_dies(user: User, cluster: MiniCluster, faults: Faults) -> None:
-    run = user.submit("sft", *LONG, *TWO)
+def test_a_node_that_dies(prepared: Run, user: User, cluster: MiniCluster, faults: Faults) -> None:
+    run = train(prepared, user, *LONG, *TWO)
     wait_for_step(user, run, SAVE + 1)
     node = read_if_there(run.logs("sft", 1) / "attempt.json")["address"]  # of rank 0
     kill_node(cluster, node)
@@ -73,8 +76,10 @@ def test_a_node_that_dies(user: User, cluster: MiniCluster, faults: Faults) -> N
     faults("slurmd killed with its steps (node failure)", result, **found)
 
 
-def test_the_controller_is_restarted(user: User, cluster: MiniCluster, faults: Faults) -> None:
-    run = user.submit("sft", *LONG, *ONE)
+def test_the_controller_is_restarted(
+    prepared: Run, user: User, cluster: MiniCluster, faults: Faults
+) -> None:
+    run = train(prepared, user, *LONG, *ONE)
     wait_for_step(user, run, 3)
     stop_controller(cluster)
     time.sleep(5)
@@ -86,8 +91,8 @@ def test_the_controller_is_restarted(user: User, cluster: MiniCluster, faults: F
     faults("slurmctld restarted during a run", "survived: the job did not notice", **found)
 
 
-def test_the_port_of_the_rendezvous_is_taken(user: User, faults: Faults) -> None:
-    run = user.submit("sft", *SMALL, *TWO)
+def test_the_port_of_the_rendezvous_is_taken(prepared: Run, user: User, faults: Faults) -> None:
+    run = train(prepared, user, *TWO)
     file = run.logs("sft", 1) / "attempt.json"
     deadline = time.monotonic() + 180
     while not (meeting := read_if_there(file)):
@@ -108,8 +113,8 @@ def test_the_port_of_the_rendezvous_is_taken(user: User, faults: Faults) -> None
     faults("port already taken", "survived: requeued, met at another port", **found)
 
 
-def test_the_newest_checkpoint_is_cut(user: User, faults: Faults) -> None:
-    run = user.submit("sft", *LONG, *ONE)
+def test_the_newest_checkpoint_is_cut(prepared: Run, user: User, faults: Faults) -> None:
+    run = train(prepared, user, *LONG, *ONE)
     wait_for_step(user, run, 2 * SAVE + 1)
     user.jobs("cancel", str(run.path))
     assert user.wait(run, "sft") == "CANCELLED"
@@ -150,11 +155,13 @@ def fill(disk: Path, leave: int) -> Path:
     return ballast
 
 
-def test_the_disk_is_full_during_a_save(cluster: MiniCluster, faults: Faults) -> None:
-    steps = 10 * STEPS  # there are saves to come, however fast this machine is
+def test_the_disk_is_full_during_a_save(
+    prepared: Run, cluster: MiniCluster, faults: Faults
+) -> None:
+    steps = 5 * STEPS  # there are saves to come, however fast this machine is
     with small_disk(1200) as disk:
         user = User(cluster, disk)
-        run = user.submit("sft", *LONG, *ONE, f"sft.max_steps={steps}")
+        run = train(prepared, user, *LONG, *ONE, f"sft.max_steps={steps}")
         wait_for_step(user, run, SAVE + 1)
         ballast = fill(disk, leave=4_000_000)  # a checkpoint takes more
         assert user.wait(run, "sft", seconds=120) == "FAILED", user.logs(run)

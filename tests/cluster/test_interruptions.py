@@ -15,13 +15,13 @@ from jobs.minicluster.layout import Shape
 from jobs.state import Jobs
 
 from .faults import Faults
-from .helpers import SMALL, User, mini_cluster
-from .learnt import copy
+from .helpers import User, mini_cluster
+from .learnt import copy, train
 
 STEPS = 60
 """Longer than Slurm waits with the warning of a job of one minute, on a fast machine too."""
 ONE = ("cluster.sft.nodes=1", "cluster.sft.processes_per_node=1")
-LONG = (*SMALL, *ONE, f"sft.max_steps={STEPS}", "sft.batch_size=20", "sft.save_steps=1000")
+LONG = (*ONE, f"sft.max_steps={STEPS}", "sft.batch_size=20", "sft.save_steps=1000")
 
 
 def curve(run: Run, stage: str, figure: str) -> list[tuple[int, float]]:
@@ -39,10 +39,12 @@ def losses(run: Run) -> list[tuple[int, float]]:
 
 
 @pytest.fixture(scope="module")
-def whole(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, float]]:
+def whole(
+    cluster: object, prepared: Run, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[int, float]]:
     """The curve of a run that nothing interrupts."""
     user = User(cluster, tmp_path_factory.mktemp("whole"))  # type: ignore[arg-type]
-    run = user.submit("sft", *LONG, name="whole")
+    run = train(prepared, user, *LONG, name="whole")
     assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
     found = losses(run)
     assert [step for step, _ in found] == list(range(1, STEPS + 1))
@@ -90,8 +92,10 @@ def check(
     faults(fault, f"survived: {result}; {same}", **counts(run, STEPS))
 
 
-def test_preempted_in_mid_epoch(user: User, whole: list[tuple[int, float]], faults: Faults) -> None:
-    run = user.submit("sft", *LONG, "cluster.sft.partition=low")
+def test_preempted_in_mid_epoch(
+    prepared: Run, user: User, whole: list[tuple[int, float]], faults: Faults
+) -> None:
+    run = train(prepared, user, *LONG, "cluster.sft.partition=low")
     wait_for_step(user, run, 5)
     user.cluster.slurm("srun", "-p", "normal", "-N3", "--exclusive", "sleep", "3")
     check(user, run, whole, "pre-empted in mid-epoch", "saved, requeued", faults)
@@ -127,12 +131,12 @@ def test_grpo_preempted(user: User, learnt: Run, faults: Faults) -> None:
 
 
 def test_preempted_where_that_cancels(
-    tmp_path: Path, whole: list[tuple[int, float]], faults: Faults
+    prepared: Run, tmp_path: Path, whole: list[tuple[int, float]], faults: Faults
 ) -> None:
     """And where nothing warns but the SIGTERM at the beginning of the grace time."""
     with mini_cluster(Shape(nodes=1, preempt_signal=False)) as other:
         user = User(other, tmp_path)
-        run = user.submit("sft", *LONG, "cluster.sft.partition=scavenge")
+        run = train(prepared, user, *LONG, "cluster.sft.partition=scavenge")
         wait_for_step(user, run, 5)
         other.slurm("srun", "-p", "normal", "--exclusive", "sleep", "3")
         result = "saved, asked for its requeue itself"
@@ -142,10 +146,10 @@ def test_preempted_where_that_cancels(
 
 
 def test_requeued_by_an_administrator(
-    user: User, whole: list[tuple[int, float]], faults: Faults
+    prepared: Run, user: User, whole: list[tuple[int, float]], faults: Faults
 ) -> None:
     """No warning: what was trained since the last checkpoint is trained again, no more."""
-    run = user.submit("sft", *LONG, "sft.save_steps=10")
+    run = train(prepared, user, *LONG, "sft.save_steps=10")
     wait_for_step(user, run, 15)
     user.cluster.slurm("scontrol", "requeue", Jobs.load(run).of("sft").id)
     user.wait(run, "sft", "REQUEUED".__eq__, every=True)
@@ -154,9 +158,11 @@ def test_requeued_by_an_administrator(
     assert attempts(run) == ["attempt-1", "attempt-2"]
 
 
-def test_out_of_time(user: User, whole: list[tuple[int, float]], faults: Faults) -> None:
+def test_out_of_time(
+    prepared: Run, user: User, whole: list[tuple[int, float]], faults: Faults
+) -> None:
     # The warning comes 30 s before the end; a slow machine gets few steps done until then.
-    run = user.submit("sft", *LONG, "cluster.sft.time_minutes=1", "cluster.requeues=20")
+    run = train(prepared, user, *LONG, "cluster.sft.time_minutes=1", "cluster.requeues=20")
     assert user.wait(run, "sft", seconds=600) == "COMPLETED", user.logs(run)
     tries = len(attempts(run))
     if tries == 1:

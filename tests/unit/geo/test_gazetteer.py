@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ from geoagent.geo import build, gazetteer
 
 @pytest.fixture
 def few_cities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only large cities, so that building takes a second or two."""
+    """Only large cities, in no county, so that building takes a few seconds."""
     monkeypatch.setattr(build, "MIN_POPULATION", 15000)
+    monkeypatch.setattr(build, "_counties_of_cities", dict)
+    monkeypatch.setattr(build, "_translations", lambda domain: [])
     monkeypatch.setattr(build, "_country_names", lambda: [("Norge", "NO"), ("Norge", "SE")])
 
 
@@ -22,7 +26,7 @@ def few_cities(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_built_once_and_then_opened(tmp_path: Path) -> None:
     path = tmp_path / "cache" / "places.sqlite"
     made = gazetteer.Gazetteer(gazetteer._make(path))
-    assert [file.name for file in path.parent.iterdir()] == ["places.sqlite"]
+    assert {file.name for file in path.parent.iterdir()} == {"places.sqlite", "places.sha256"}
     country = made.country("norge")
     assert country is not None
     assert country.country_code == "NO"
@@ -36,11 +40,13 @@ def test_built_once_and_then_opened(tmp_path: Path) -> None:
         again.execute("DELETE FROM place")
 
 
-@pytest.mark.usefixtures("few_cities")
-def test_in_memory_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_in_memory_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "fill", lambda database: database.executescript(_TINY))
     (tmp_path / "file").write_text("no folder")
     made = gazetteer.Gazetteer(gazetteer._make(tmp_path / "file" / "places.sqlite"))
-    assert made.cities("NO", "Oslo")
+    assert made.country("Utopia")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database" * 999])
@@ -50,12 +56,43 @@ def test_broken_file_is_not_used(tmp_path: Path, content: bytes) -> None:
     assert gazetteer._open(path) is None
 
 
-def test_unfinished_database_is_not_used(tmp_path: Path) -> None:
+def test_a_file_that_is_not_as_it_was_made_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "fill", lambda database: database.executescript(_TINY))
     path = tmp_path / "places.sqlite"
-    with sqlite3.connect(path) as database:
-        database.executescript(build._SCHEMA)
-    database.close()
+    gazetteer._make(path).close()
+    assert gazetteer._open(path) is not None
+    whole = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(whole[:-1] + b"x")
     assert gazetteer._open(path) is None
+    path.write_bytes(whole)
+    assert gazetteer._open(path) is not None
+    (tmp_path / "places.sha256").unlink()
+    assert gazetteer._open(path) is None
+
+
+def test_whoever_builds_it_makes_the_same_file(tmp_path: Path) -> None:
+    """So two that build it at the same time leave one that its checksum fits."""
+    code = """
+import sys
+from pathlib import Path
+from geoagent.geo import build, gazetteer
+build.MIN_POPULATION = 15000
+build._counties_of_cities = dict
+build._translations = lambda domain: []
+gazetteer._make(Path(sys.argv[1]))
+"""
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / f"{seed}.sqlite")],
+            env={**os.environ, "PYTHONHASHSEED": seed},  # sets have another order
+        )
+        for seed in ("1", "2")
+    ]
+    assert [maker.wait() for maker in makers] == [0, 0]
+    assert (tmp_path / "1.sha256").read_text() == (tmp_path / "2.sha256").read_text()
 
 
 def test_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,15 +113,14 @@ def test_first_use_builds_and_says_so(
     first, second = gazetteer.gazetteer.__wrapped__(), gazetteer.gazetteer.__wrapped__()
     assert first.country("utopia") == second.country("UTOPIA")
     assert capsys.readouterr().err.count("building") == 1
-    (database,) = (tmp_path / "geoagent").iterdir()
-    assert build.version() in database.name
+    names = {file.name for file in (tmp_path / "geoagent").iterdir()}
+    assert names == {f"gazetteer-{build.version()}.{end}" for end in ("sqlite", "sha256")}
 
 
 _TINY = f"""
 {build._SCHEMA}
-INSERT INTO place VALUES (0, 'Utopia', 0, 'UT', '', 1.0, 2.0, 3);
+INSERT INTO place VALUES (0, 'Utopia', 0, 'UT', '', '', 1.0, 2.0, 3);
 INSERT INTO name VALUES (0, '', 'utopia', 0, 0);
-CREATE TABLE complete AS SELECT 1;
 """
 
 
@@ -102,3 +138,50 @@ def test_real_gazetteer_knows_all_countries_with_a_city() -> None:
     assert known.country("Atlantis") is None
     assert known.is_region("US", "Kansas")
     assert not known.is_region("US", "Kansas City")
+
+
+def test_codes_count_in_capitals_only() -> None:
+    known = gazetteer.gazetteer()
+    for code, word in (("NO", "no"), ("CAN", "can"), ("IN", "in"), ("IT", "It")):
+        assert known.country(code) is not None
+        assert known.country(word) is None
+    assert known.country("usa") is not None  # written so often that it is a name
+
+
+@pytest.mark.parametrize(
+    ("level", "country", "name", "meant"),
+    [
+        ("country", "", "Germny", "Germany"),
+        ("country", "", "Swtizerland", "Switzerland"),
+        ("region", "US", "Minesota", "Minnesota"),
+        ("region", "DE", "Baveria", "Bayern"),
+        ("city", "CN", "Hefie City", "Hefei"),
+        ("city", "US", "Philadelhpai", "Philadelphia"),
+        ("city", "RU", "Екатеринбрг", "Yekaterinburg"),
+    ],
+)
+def test_slips_of_the_pen(level: str, country: str, name: str, meant: str) -> None:
+    assert gazetteer.gazetteer().similar(level, country, name)[0].name == meant
+
+
+@pytest.mark.parametrize(
+    ("level", "country", "name"),
+    [
+        ("country", "", "Irak"),
+        ("country", "", "Zorblaxia"),
+        ("city", "FR", "Lyen"),
+        ("city", "", ""),
+    ],
+)
+def test_what_is_no_slip(level: str, country: str, name: str) -> None:
+    assert gazetteer.gazetteer().similar(level, country, name) == []
+
+
+def test_second_level_divisions() -> None:
+    known = gazetteer.gazetteer()
+    county = known.counties("US", "Saint Louis County")
+    assert {one.region for one in county} >= {"MN", "MO"}
+    (hennepin,) = known.counties("US", "Hennepin")
+    assert (hennepin.level, hennepin.region, hennepin.county) == ("county", "MN", "053")
+    assert known.cities("US", "Minneapolis")[0].within(hennepin)
+    assert hennepin.latitude == pytest.approx(45.0, abs=0.3)

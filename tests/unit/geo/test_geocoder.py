@@ -29,7 +29,7 @@ def test_all_places_of_the_sample_are_found_within_25_km() -> None:
         ("中国；安徽省；合肥市", "city", "CN", "Hefei"),
         ("France; Paris", "city", "FR", "Paris"),
         ("USA; TX; Paris", "city", "US", "Paris"),
-        ("United States; MN, Saint Louis County; Ash Lake", "region", "US", "Minnesota"),
+        ("United States; MN, Saint Louis County; Ash Lake", "county", "US", "Saint Louis County"),
         ("Japan", "country", "JP", "Japan"),
         ("Japan; Atlantis; Nowhere", "country", "JP", "Japan"),
         # Territories that answers put under another country.
@@ -49,6 +49,38 @@ def test_all_places_of_the_sample_are_found_within_25_km() -> None:
         ("China; Hefei; Some Lane 5", "city", "CN", "Hefei"),
         # Near the region, and far from it.
         ("Russia; Moscow Oblast; Moscow", "city", "RU", "Moscow"),
+        # The other way round, and with commas.
+        ("Paris; France", "city", "FR", "Paris"),
+        ("Huaraz; Ancash; Peru", "city", "PE", "Huaraz"),
+        ("Huaraz, Ancash, Peru", "city", "PE", "Huaraz"),
+        ("Peru, Ancash", "region", "PE", "Ancash"),
+        ("Korea, South", "country", "KR", "South Korea"),
+        ("Gambia, The; Banjul", "city", "GM", "Banjul"),
+        # Finer than a city, and several names of one place.
+        ("Japan; Tokyo; Shibuya; Dogenzaka 2-chome", "city", "JP", "Shibuya"),
+        ("Italy; Trentino-Alto Adige; Bolzano/Bozen", "city", "IT", "Bolzano"),
+        ("Vietnam; Saigon (Ho Chi Minh City)", "city", "VN", "Ho Chi Minh City"),
+        # Second-level divisions.
+        ("United States; Hennepin County; Minneapolis", "city", "US", "Minneapolis"),
+        ("United States; Minnesota; Hennepin County", "county", "US", "Hennepin County"),
+        ("United States; MN, Saint Louis County", "county", "US", "Saint Louis County"),
+        ("United States; Minnesota, Duluth", "city", "US", "Duluth"),
+        ("United States; Duluth, Minnesota", "city", "US", "Duluth"),
+        ("Germany; Landkreis Rosenheim", "city", "DE", "Rosenheim"),
+        ("China; Hefei; Luyang", "city", "CN", "Hefei"),
+        ("China; Anhui; Luyang, Hefei", "city", "CN", "Hefei"),
+        # The region, or the city of its name.
+        ("United States; Texas", "region", "US", "Texas"),
+        ("United States; Arizona", "region", "US", "Arizona"),
+        ("United States; Oklahoma", "region", "US", "Oklahoma"),
+        ("China; Xinjiang", "region", "CN", "Xinjiang Uygur Zizhiqu"),
+        ("Argentina; Buenos Aires", "city", "AR", "Buenos Aires"),
+        ("Bulgaria; Sofia", "city", "BG", "Sofia"),
+        # Slips of the pen.
+        ("Germany; Baveria; Munihc", "city", "DE", "Munich"),
+        ("Germny; Bavaria; Munich", "city", "DE", "Munich"),
+        ("Munich; Bavaria; Germny", "city", "DE", "Munich"),
+        ("Russia; Yekaterinbrg", "city", "RU", "Yekaterinburg"),
         ("United States; Texas; Chicago", "region", "US", "Texas"),
         ("China; Beijing; Chaoyang", "region", "CN", "Beijing Shi"),
     ],
@@ -69,7 +101,9 @@ def test_same_name_in_another_region_is_another_place() -> None:
     assert oregon.longitude == pytest.approx(-123.0, abs=0.2)
 
 
-@pytest.mark.parametrize("text", ["", ";;", "Atlantis; Nowhere; X", "Paris", "42; 17", "�" * 9])
+@pytest.mark.parametrize(
+    "text", ["", ";;", "Atlantis; Nowhere; X", "Paris", "42; 17", "�" * 9, "no; it; can", "Nowhere"]
+)
 def test_nothing_rather_than_a_guess(text: str) -> None:
     assert geocode(text) is None
 
