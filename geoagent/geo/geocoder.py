@@ -20,7 +20,7 @@ NEARBY_KM: Final = 250.0
 """A city this near to the centre of a named region may be meant although it isn't in it."""
 
 NEAR_COUNTY_KM: Final = 75.0
-"""As `NEARBY_KM`, of a county or a city."""
+"""As `NEARBY_KM`, of a county."""
 
 LARGE_CITY: Final = 25_000
 """People of a city whose own name is that of the region that it is in, or near, to be meant,"""
@@ -141,6 +141,8 @@ def _inside(country: Entry, parts: list[str]) -> Entry:
         return _region_or_city(country, parts[0])
     home, area = _area(country, parts[0])
     code = home.country_code
+    if area is None and _listed(parts[0]) == [country]:  # "Puerto Rico; Puerto Rico; Yauco"
+        return _inside(country, parts[1:])
     if area is None:  # the first may also be a city ("China; Hefei; Luyang")
         area = _city(code, parts[0], None) or _misspelt_area(code, parts[0])
     for find in (_city, _county, _misspelt):
@@ -210,7 +212,7 @@ def _misspelt_area(code: str, part: str) -> Entry | None:
 def _city(code: str, part: str, area: Entry | None) -> Entry | None:
     """In the area by any name, else near it."""
     found = [gazetteer().cities(code, name) for name in _names(part)]
-    near_km = NEARBY_KM if area is None or area.level == "region" else NEAR_COUNTY_KM
+    near_km = NEAR_COUNTY_KM if area is not None and area.level == "county" else NEARBY_KM
     for around_km in (0.0, near_km):
         for cities in found:
             if city := _nearest(cities, area, around_km):

@@ -69,6 +69,8 @@ def test_all_places_of_the_sample_are_found_within_25_km() -> None:
         ("Germany; Landkreis Rosenheim", "city", "DE", "Rosenheim"),
         ("China; Hefei; Luyang", "city", "CN", "Hefei"),
         ("China; Anhui; Luyang, Hefei", "city", "CN", "Hefei"),
+        ("Puerto Rico; Puerto Rico; Yauco", "region", "PR", "Yauco"),
+        ("Madagascar; Fianarantsoa; Ihosy", "city", "MG", "Ihosy"),
         # The region, or the city of its name.
         ("United States; Texas", "region", "US", "Texas"),
         ("United States; Arizona", "region", "US", "Arizona"),
