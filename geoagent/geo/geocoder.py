@@ -259,7 +259,8 @@ def _names(part: str) -> list[str]:
 
 
 def _pieces(part: str) -> list[str]:
-    return [piece.strip() for piece in _SEPARATORS.split(part) if piece.strip()]
+    pieces = (piece.strip() for piece in _SEPARATORS.split(part))
+    return [piece for piece in pieces if piece][:_MAX_NAMES]
 
 
 def _turned(pieces: list[str]) -> list[str]:
