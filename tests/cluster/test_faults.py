@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -147,11 +149,15 @@ def small_disk(megabytes: int) -> Iterator[Path]:
 
 
 def fill(disk: Path, leave: int) -> Path:
-    """A file that leaves so many bytes free."""
-    status = os.statvfs(disk)
+    """A file that leaves at most so many bytes free."""
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - leave)
+        while (room := shutil.disk_usage(disk).free - leave) > 0:
+            try:
+                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, room)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:  # something was saved in between: look again
+                    raise
     return ballast
 
 
