@@ -11,7 +11,7 @@ from typing import Final
 from geoagent.answer import split_parts
 from geoagent.geo.distance import great_circle_km
 from geoagent.geo.gazetteer import LEVELS, Entry, gazetteer
-from geoagent.geo.names import fold
+from geoagent.geo.names import core, fold
 
 MAX_QUERY: Final = 1000
 """Characters of a query that are read; no address is that long."""
@@ -107,7 +107,11 @@ def _read(parts: list[str]) -> Entry | None:
     if not parts:
         return None
     orders = [parts, parts[::-1]] if len(parts) > 1 else [parts]
-    found = [_inside(country, rest) for first, *rest in orders for country in _listed(first)]
+    found: list[Entry] = []
+    for first, *rest in orders:
+        found += [_inside(country, rest) for country in _listed(first)]
+        if any(place.level != "country" for place in found):
+            break  # "United States; Florida; Columbia" is no Florida in Colombia
     if not _listed(parts[0]) and all(place.level == "country" for place in found):
         found += [
             place
@@ -145,7 +149,7 @@ def _inside(country: Entry, parts: list[str]) -> Entry:
         return _inside(country, parts[1:])
     if area is None:  # the first may also be a city ("China; Hefei; Luyang")
         area = _city(code, parts[0], None) or _misspelt_area(code, parts[0])
-    for find in (_city, _county, _misspelt):
+    for find in (_very_county, _city, _county, _misspelt):
         for part in parts[:0:-1]:
             if found := find(code, part, area):
                 return found
@@ -225,6 +229,13 @@ def _county(code: str, part: str, area: Entry | None) -> Entry | None:
         if found := _nearest(gazetteer().counties(code, name), area, 0.0):
             return found
     return None
+
+
+def _very_county(code: str, part: str, area: Entry | None) -> Entry | None:
+    """A county whose own name this is, where that tells more than a city would have: King County is
+    not King City."""
+    found = _county(code, part, area) if fold(part) != core(part) else None
+    return found if found and fold(found.name) == fold(part) else None
 
 
 def _misspelt(code: str, part: str, area: Entry | None) -> Entry | None:

@@ -71,6 +71,10 @@ def test_all_places_of_the_sample_are_found_within_25_km() -> None:
         ("China; Anhui; Luyang, Hefei", "city", "CN", "Hefei"),
         ("Puerto Rico; Puerto Rico; Yauco", "region", "PR", "Yauco"),
         ("Madagascar; Fianarantsoa; Ihosy", "city", "MG", "Ihosy"),
+        ("United States; Washington; King County", "county", "US", "King County"),
+        ("United States; Arkansas; Jefferson County", "county", "US", "Jefferson County"),
+        ("United States; Florida; Columbia County", "county", "US", "Columbia County"),
+        ("United States; Florida; Cuba", "region", "US", "Florida"),
         # The region, or the city of its name.
         ("United States; Texas", "region", "US", "Texas"),
         ("United States; Arizona", "region", "US", "Arizona"),
