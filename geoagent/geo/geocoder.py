@@ -106,25 +106,23 @@ def _read(parts: list[str]) -> Entry | None:
     is misspelt counts only where the first part is none and what is finer is in it."""
     if not parts:
         return None
-    orders = [parts, parts[::-1]] if len(parts) > 1 else [parts]
-    found: list[Entry] = []
-    for first, *rest in orders:
-        found += [_inside(country, rest) for country in _listed(first)]
-        if any(place.level != "country" for place in found):
-            break  # "United States; Florida; Columbia" is no Florida in Colombia
-    if not _listed(parts[0]) and all(place.level == "country" for place in found):
-        found += [
-            place
-            for first, *rest in orders
-            for country in gazetteer().similar("country", "", first)
-            if (place := _inside(country, rest)).level != "country" or not rest
-        ]
+    home = _country(parts[0])
+    found = [_inside(home, parts[1:])] if home else []
+    # "United States; Florida; Columbia" is no Florida in Colombia.
+    if len(parts) > 1 and _coarse(found) and (country := _country(parts[-1])):
+        found.append(_inside(country, parts[-2::-1]))
+    if home is None and _coarse(found):
+        for first, *rest in [parts, parts[::-1]] if len(parts) > 1 else [parts]:
+            for country in gazetteer().similar("country", "", first):
+                place = _inside(country, rest)
+                if place.level != "country" or not rest:
+                    found.append(place)
     return max(found, key=lambda place: LEVELS.index(place.level), default=None)
 
 
-def _listed(part: str) -> list[Entry]:
-    country = _country(part)
-    return [country] if country else []
+def _coarse(places: list[Entry]) -> bool:
+    """Whether none of them is more than a country."""
+    return all(place.level == "country" for place in places)
 
 
 def _country(part: str) -> Entry | None:
@@ -145,7 +143,7 @@ def _inside(country: Entry, parts: list[str]) -> Entry:
         return _region_or_city(country, parts[0])
     home, area = _area(country, parts[0])
     code = home.country_code
-    if area is None and _listed(parts[0]) == [country]:  # "Puerto Rico; Puerto Rico; Yauco"
+    if area is None and _country(parts[0]) == country:  # "Puerto Rico; Puerto Rico; Yauco"
         return _inside(country, parts[1:])
     if area is None:  # the first may also be a city ("China; Hefei; Luyang")
         area = _city(code, parts[0], None) or _misspelt_area(code, parts[0])

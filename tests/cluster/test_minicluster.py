@@ -6,7 +6,6 @@ import os
 import pwd
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import psutil
@@ -25,10 +24,7 @@ def test_nodes_partitions_gpus_and_accounting(cluster: MiniCluster) -> None:
     out = cluster.slurm("srun", "-N2", "--gpus-per-node=2", "bash", "-c", command)
     assert sorted(out.splitlines()) == ["0 0,1 127.0.1.1 127.0.1.2", "1 0,1 127.0.1.1 127.0.1.2"]
     assert cluster.slurm("sinfo", "-h", "-o", "%R").split() == ["normal", "low", "scavenge"]
-    deadline = time.monotonic() + 20
-    while "COMPLETED" not in cluster.slurm("sacct", "-X", "-n", "-o", "State"):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    until(lambda: "COMPLETED" in cluster.slurm("sacct", "-X", "-n", "-o", "State"), 20)
 
 
 def read(path: Path) -> str:
