@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.geo.countries import countries, statistics
@@ -133,16 +134,19 @@ def _continents(rows: Sequence[Row]) -> Iterator[str]:
 
 def _code(row: Row) -> str | None:
     """The ISO code of the true country, if its code or name is a known one."""
-    code, name = row.get("country_code"), row.get("country")
-    if isinstance(code, str) and (known := statistics(code)):
-        return known.country_code
-    if isinstance(name, str) and name:
-        from geoagent.geo.gazetteer import gazetteer
+    given = (row.get(name) for name in ("country_code", "country"))
+    code, name = (text if isinstance(text, str) else "" for text in given)
+    return _known_code(code, name)
 
-        entry = gazetteer().country(name)
-        if entry and (known := statistics(entry.country_code)):
-            return known.country_code
-    return None
+
+@lru_cache(maxsize=10_000)
+def _known_code(code: str, name: str) -> str | None:
+    from geoagent.geo.gazetteer import gazetteer
+
+    known = statistics(code)
+    if known is None and name and (entry := gazetteer().country(name)):
+        known = statistics(entry.country_code)
+    return known.country_code if known else None
 
 
 class Groups:
