@@ -67,13 +67,16 @@ def answer_text(row: Row) -> str | None:
 def _by_names(rows: Sequence[Row]) -> list[Judgement]:
     """Part by part, with the gazetteer's names. An answer in coordinates names the country, region
     and city that these are in. What the truth doesn't name is not judged."""
+    return [_judgement(row, text) for row, text in zip(rows, answers_as_names(rows), strict=True)]
+
+
+def answers_as_names(rows: Sequence[Row]) -> list[str]:
+    """The text of each row's answer; of coordinates, the names that they are in. "" without one.
+    ValueError if one is not a text."""
     answers = [answer_text(row) or "" for row in rows]
     points = {text: parse_coordinates(text) for text in answers if _DIGIT.search(text)}
     answers_of_points = _names_at({text: point for text, point in points.items() if point})
-    return [
-        _judgement(row, answers_of_points.get(text, text))
-        for row, text in zip(rows, answers, strict=True)
-    ]
+    return [answers_of_points.get(text, text) for text in answers]
 
 
 def _names_at(points: Mapping[str, tuple[float, float]]) -> dict[str, str]:
@@ -93,11 +96,21 @@ def _names_at(points: Mapping[str, tuple[float, float]]) -> dict[str, str]:
 
 
 def _judgement(row: Row, answer: str) -> Judgement:
-    if not _judgeable(row):
+    if not is_judgeable(row):
         return UNJUDGED, UNJUDGED
+    truth = true_names(row)
+    return _right(answer, *truth), named(truth)
+
+
+def true_names(row: Row) -> tuple[str, str, str]:
+    """Of LEVELS, "" where the truth has none; ValueError if one is not a text."""
     country, region, city = (_text(row, level) for level in LEVELS)
-    named = 0 if not country else 1 if not region else 2 if not city else 3
-    return _right(answer, country, region, city), named
+    return country, region, city
+
+
+def named(truth: Sequence[str]) -> int:
+    """How many of LEVELS the truth names, from the coarsest on."""
+    return truth.index("") if "" in truth else len(truth)
 
 
 @lru_cache(maxsize=100_000)
@@ -106,7 +119,7 @@ def _right(answer: str, *truth: str) -> int:
     return LEVELS.index(level) + 1 if level else 0
 
 
-def _judgeable(row: Row) -> bool:
+def is_judgeable(row: Row) -> bool:
     return "country" in row and ("answer" in row or "completion" in row)
 
 
@@ -132,7 +145,7 @@ def _by_terms(rows: Sequence[Row]) -> list[Judgement]:
 def _terms_found(row: Row) -> Judgement:
     """The finest name of the truth that is anywhere in the response; it implies the coarser ones.
     Every row counts, whether or not the truth has the name."""
-    if not _judgeable(row):
+    if not is_judgeable(row):
         return UNJUDGED, UNJUDGED
     text = _text(row, "completion") if "completion" in row else answer_text(row)
     response = f" {_terms((text or '')[:_RESPONSE])} "
