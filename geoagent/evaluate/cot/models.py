@@ -49,8 +49,7 @@ class BertScore:
         from transformers import AutoModel, AutoTokenizer
 
         self._tokenizer: Any = _load("--bert", folder, AutoTokenizer)
-        self._model = _load("--bert", folder, AutoModel, use_safetensors=True)
-        self._model = self._model.eval().to(self._device)
+        self._model = _load_model("--bert", folder, AutoModel).to(self._device)
         known = self._model.config
         layers = getattr(known, "num_hidden_layers", None)
         positions = getattr(known, "max_position_embeddings", None)
@@ -117,8 +116,7 @@ class RefClipScore:
         from transformers import CLIPModel, CLIPProcessor
 
         self._processor: Any = _load("--clip", folder, CLIPProcessor)
-        model = _load("--clip", folder, CLIPModel, use_safetensors=True)
-        self._model = model.eval().to(self._device)
+        self._model = _load_model("--clip", folder, CLIPModel).to(self._device)
 
     def score(self, image: Image, candidates: Sequence[str], references: Sequence[str]) -> Scores:
         """Of each of (C,) candidates, with (R,) references, R > 0; (C,), from 0 to 10/7, in
@@ -185,10 +183,24 @@ def _prepare() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _load_model(key: str, folder: Path, kind: Any) -> Any:
+    """UsageError also if weights are missing: they would be drawn at random."""
+    model, info = _load(key, folder, kind, use_safetensors=True, output_loading_info=True)
+    missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)  # not used
+    if missing:
+        raise UsageError(
+            f"{key}: {folder}: its weights lack {len(missing)} tensors of a {type(model).__name__} "
+            f"({missing[0]}, …)"
+        )
+    return model.eval()
+
+
 def _load(key: str, folder: Path, kind: Any, **how: Any) -> Any:
     """The model or tokenizer of a folder; UsageError if it cannot be loaded."""
+    from safetensors import SafetensorError
+
     try:
         return kind.from_pretrained(str(folder), local_files_only=True, **how)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(f"{key}: {folder}: cannot be loaded ({first[:200]})") from error

@@ -17,6 +17,8 @@ MAX_STEPS: Final = 64
 then says the same again and again."""
 MAX_STEP: Final = 1200
 """Characters of one step; the rest is left out."""
+_MAX_TEXT: Final = 20_000
+"""Characters of free text that are split: more than 2,048 tokens have, and bounded work."""
 _ABBREVIATIONS: Final = frozenset(
     ("approx", "ave", "ca", "cf", "dr", "e.g", "fig", "i.e", "mr", "mrs", "mt", "nr", "prof", "rd")
 ).union(("sr", "st", "u.k", "u.s", "vs"))
@@ -70,8 +72,10 @@ def _free_text(completion: str, read: Completion) -> str:
 
 
 def _sentences(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        line = _MARK.sub("", line.strip(), count=1)
+    for line in text[:_MAX_TEXT].splitlines():
+        line = line.strip()
+        if mark := _MARK.match(line):
+            line = line[mark.end() :]
         for piece in _FULL_STOP.split(line):
             yield from _splitter().tokenize(piece)
 
