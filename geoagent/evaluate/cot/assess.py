@@ -89,7 +89,7 @@ def assess(
             for i, score in zip(some, quality.score(samples), strict=True)
         ]
         # A judge that is asked again may reply.
-        parts.add([row for row in scored if row["failure"] != "unjudged"])
+        parts.add([row for row in scored if not row["unanswered"]])
         known |= {row[_MARK]: row for row in scored}
     return [known[name] for name in marks]
 
@@ -162,14 +162,12 @@ def _figures(scored: Sequence[Row]) -> dict[str, Any]:
         name: np.array([row[name] for row in scored if row[name] is not None], dtype=float)
         for name in names
     }
-    every = [step for row in scored for side in ("steps", "reference_steps") for step in row[side]]
     return {
         "count": len(scored),
         **{name: float(column.mean()) if len(column) else None for name, column in columns.items()},
         "scored": {name: len(column) for name, column in columns.items()},
         "failures": {name: sum(row["failure"] == name for row in scored) for name in FAILURES},
-        "unsorted_steps": sum(step["kind"] is None for step in every),
-        "steps": len(every),
+        "unanswered": sum(row["unanswered"] for row in scored),
         "intervals": {
             name: list(mean_interval(column)) for name, column in columns.items() if len(column)
         },

@@ -60,7 +60,8 @@ class Quality:
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """Of each sample `cot_quality` (0 to 100), its parts `background`, `caption`, `inference`
-        (0 to 1), `failure`, and what explains them; docs/reference/cot-quality.md.
+        (0 to 1), `failure`, and what explains them, with the number of questions that the
+        judge left `unanswered`; docs/reference/cot-quality.md.
 
         All of them are judged at once. OutageError if the judge does not answer, or to nothing.
         """
@@ -93,9 +94,14 @@ class Quality:
         failure = chains.failure()
         row: dict[str, Any] = {"cot_quality": None, **dict.fromkeys(KINDS), "failure": failure}
         row |= {"steps": chains.ours, "reference_steps": chains.theirs}
-        if failure in (NO_REFERENCE, UNJUDGED):
+        row["unanswered"] = 0
+        if failure == NO_REFERENCE:
             return row
         said = {pair[1]: stated_by[pair] for pair in chains.fact_pairs()}
+        replies = [step["kind"] for step in (*chains.ours, *chains.theirs)] + list(said.values())
+        row["unanswered"] = replies.count(None)
+        if failure == UNJUDGED:
+            return row
         if said and all(value is None for value in said.values()):
             return row | {"failure": UNJUDGED}
         for step in chains.theirs:
