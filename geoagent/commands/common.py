@@ -193,6 +193,20 @@ def agent_client(target: str, settings: AgentConfig, answers: Path | None = None
     return AgentClient(settings, answers, endpoints=endpoints, on_wait=waiting)
 
 
+def judge_client(target: str, settings: AgentConfig, answers: Path | None = None) -> AgentClient:
+    """As agent_client; tells of a judge whose figures mean nothing."""
+    from geoagent.config import AgentConfig
+
+    client = agent_client(target, settings, answers)
+    default = AgentConfig()
+    if (client.settings.backend, client.settings.model) == (default.backend, default.model):
+        warn(
+            f"{default.model} judges chains and names no better than chance: it is for trying "
+            "things out; name a larger model's server for figures that mean something"
+        )
+    return client
+
+
 def open_truth(folder: Path, split: str | None) -> Truth:
     """The truth of a dataset folder; tells of records that cannot be used."""
     from geoagent.evaluate.truth import Truth

@@ -13,9 +13,9 @@ from geoagent.commands.common import (
     add_agent,
     add_rows,
     add_settings,
-    agent_client,
     command,
     counted,
+    judge_client,
     open_truth,
     warn,
 )
@@ -49,7 +49,7 @@ def _assess(
 
     config = resolve([*(str(file) for file in options.config), *options.overrides])
     bert, clip = BertScore(options.bert), RefClipScore(options.clip)
-    agent = agent_client(options.agent, config.agent, answers=out)
+    agent = judge_client(options.agent, config.agent, answers=out)
     parts = Parts(
         out,
         {

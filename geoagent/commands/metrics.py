@@ -15,9 +15,9 @@ from geoagent.commands.common import (
     add_agent,
     add_rows,
     add_settings,
-    agent_client,
     command,
     counted,
+    judge_client,
     open_truth,
     warn,
 )
@@ -82,7 +82,7 @@ def _verifier(options: argparse.Namespace) -> Verifier | None:
             raise UsageError("settings: belong to --verifier")
         return None
     config = resolve([*(str(file) for file in options.config), *options.overrides])
-    return Verifier(agent_client(options.verifier, config.agent))
+    return Verifier(judge_client(options.verifier, config.agent))
 
 
 def _decode(line: bytes) -> Any:

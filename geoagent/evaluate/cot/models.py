@@ -72,8 +72,9 @@ class BertScore:
         scores = [[_f1(known[c], known[r]) for r in references] for c in candidates]
         return np.array(scores, dtype=float).reshape(len(candidates), len(references))
 
-    def _embed(self, texts: Sequence[str]) -> Iterator[Tensor]:
-        """Unit vectors of each text's own tokens, (tokens, width)."""
+    def _embed(self, texts: Sequence[str]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each text the unit vectors of its tokens, (tokens, width), and which of them are its
+        own and not [CLS] or [SEP], (tokens,)."""
         import torch
 
         for start in range(0, len(texts), _BATCH):
@@ -88,18 +89,22 @@ class BertScore:
             special = batch.pop("special_tokens_mask").bool()
             with torch.inference_mode():
                 hidden = self._model(**batch, output_hidden_states=True).hidden_states[self.layer]
-            own = batch["attention_mask"].bool() & ~special
+            real = batch["attention_mask"].bool().cpu()
+            own = real & ~special.cpu()
             units = torch.nn.functional.normalize(hidden.float(), dim=-1).cpu()
-            yield from (vectors[mask] for vectors, mask in zip(units, own.cpu(), strict=True))
+            for vectors, is_real, is_own in zip(units, real, own, strict=True):
+                yield vectors[is_real], is_own[is_real]
 
 
-def _f1(candidate: Tensor, reference: Tensor) -> float:
-    """Each token is matched with the most similar one of the other text."""
-    if not len(candidate) or not len(reference):
+def _f1(candidate: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -> float:
+    """Each token of its own is matched with the most similar one of the other text, which may
+    be [CLS] or [SEP] (as in bert-score, whose figures are the published ones)."""
+    (ours, own), (theirs, their_own) = candidate, reference
+    if not own.any() or not their_own.any():
         return 0.0
-    similarity = candidate @ reference.T
-    precision = float(similarity.max(dim=1).values.mean())
-    recall = float(similarity.max(dim=0).values.mean())
+    similarity = ours @ theirs.T
+    precision = float(similarity[own].max(dim=1).values.mean())
+    recall = float(similarity[:, their_own].max(dim=0).values.mean())
     if min(precision, recall) <= 0:
         return 0.0
     return 2 * precision * recall / (precision + recall)

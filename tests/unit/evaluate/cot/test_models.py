@@ -47,14 +47,15 @@ def one_by_one(folder: Path, candidate: str, reference: str) -> float:
     for text in (candidate, reference):
         with torch.no_grad():
             hidden = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
-        vectors.append([v.numpy().astype(float) for v in hidden[1:-1]])  # [CLS] and [SEP]
+        vectors.append([v.numpy().astype(float) for v in hidden])
 
     def cosine(a: Any, b: Any) -> float:
         return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
     ours, theirs = vectors
-    precision = sum(max(cosine(a, b) for b in theirs) for a in ours) / len(ours)
-    recall = sum(max(cosine(a, b) for a in ours) for b in theirs) / len(theirs)
+    # [CLS] and [SEP], first and last, look for no match, but may be one.
+    precision = sum(max(cosine(a, b) for b in theirs) for a in ours[1:-1]) / (len(ours) - 2)
+    recall = sum(max(cosine(a, b) for a in ours) for b in theirs[1:-1]) / (len(theirs) - 2)
     return 2 / (1 / precision + 1 / recall)
 
 
