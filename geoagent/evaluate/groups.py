@@ -158,15 +158,17 @@ class Groups:
         self._rows: list[NDArray[np.int32]] = []
 
     def add(self, some: Sequence[Label]) -> None:
-        """Sort in the next rows; ValueError if there are too many values."""
+        """Sort in the next rows; ValueError, with the number of the row (from 1) that is one too
+        many, if there are too many values."""
         import numpy as np
 
         numbers = self._numbers
-        for label in some:
+        for number, label in enumerate(some, start=1):
             if label not in numbers:
                 numbers[label] = len(numbers)
-        if len(numbers) > MOST_VALUES:
-            raise ValueError(f"column '{self.name}' has more than {MOST_VALUES} different values")
+                if len(numbers) > MOST_VALUES:
+                    reason = f"column '{self.name}' has more than {MOST_VALUES} different values"
+                    raise ValueError(reason, number)
         self._rows.append(np.array([numbers[label] for label in some], dtype=np.int32))
 
     def members(self) -> Iterator[tuple[str, Members]]:

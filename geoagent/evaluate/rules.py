@@ -24,7 +24,9 @@ LEVELS: Final = ("country", "region", "city")
 UNJUDGED: Final = -1
 """Of a row without an answer's text or without true names."""
 Judgement = tuple[int, int]
-"""How many of LEVELS are right, and how many the truth names; UNJUDGED twice."""
+"""How many of LEVELS are right; and which the truth names, as bits from the coarsest. UNJUDGED
+twice."""
+_ALL: Final = 0b111
 
 
 class Missing:
@@ -96,7 +98,7 @@ def _judgement(row: Row, answer: str) -> Judgement:
     if not _judgeable(row):
         return UNJUDGED, UNJUDGED
     country, region, city = (_text(row, level) for level in LEVELS)
-    named = 0 if not country else 1 if not region else 2 if not city else 3
+    named = 0b001 | bool(region) << 1 | bool(city) << 2 if country else 0
     return _right(answer, country, region, city), named
 
 
@@ -138,7 +140,7 @@ def _terms_found(row: Row) -> Judgement:
     response = f" {_terms((text or '')[:_RESPONSE])} "
     terms = [_terms(_text(row, level)) for level in LEVELS]
     found = [depth for depth, term in enumerate(terms, 1) if term and f" {term} " in response]
-    return max(found, default=0), len(LEVELS)
+    return max(found, default=0), _ALL
 
 
 def _terms(text: str) -> str:
