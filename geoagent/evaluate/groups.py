@@ -66,10 +66,10 @@ def available(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     usable, problems = [], []
     for name in names:
         try:
-            labels(name, rows)
+            Groups(name).add(labels(name, rows))
             usable.append(name)
         except ValueError as error:
-            problems.append(f"no break-down by {name}: {error}")
+            problems.append(f"no break-down by {name}: {error.args[0]}")
     return usable, problems
 
 
