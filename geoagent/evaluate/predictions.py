@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.answer import parse, split_parts
 from geoagent.evaluate.groups import Groups, Label, labels
-from geoagent.evaluate.rules import Missing, Rules, answer_text
+from geoagent.evaluate.rules import Missing, Rules, answer_text, judge
 from geoagent.geo.distance import EARTH_RADIUS_KM, great_circle_km
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _extract(
     failures = np.zeros(len(rows), dtype=np.int8)
     for number in np.flatnonzero(missed).tolist():
         failures[number] = failure(rows[number])
-    judged = np.array(rules.judge(rows), dtype=np.int8).reshape(-1, 2)
+    judged = np.array(judge(rows, rules), dtype=np.int8).reshape(-1, 2)
     parsed = [is_parsed(row["completion"]) if "completion" in row else _UNKNOWN for row in rows]
     columns = Columns(
         distance, failures, np.array(parsed, dtype=np.int8), judged[:, 0], judged[:, 1]
@@ -194,7 +194,7 @@ def failure(row: Row) -> Failure:
         return Failure.MISSING
     if "answer" not in row and "completion" not in row:
         return Failure.UNEXPLAINED
-    return Failure.NOT_GEOCODED if split_parts(answer_text(row) or "") else Failure.NO_ANSWER
+    return Failure.NOT_GEOCODED if split_parts(answer_text(row)) else Failure.NO_ANSWER
 
 
 def is_parsed(completion: object) -> bool:
