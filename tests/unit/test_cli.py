@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from geoagent import cli
@@ -21,6 +23,7 @@ from geoagent.agent import server
 from geoagent.agent.endpoint import Endpoint, endpoint_file
 from geoagent.agent.prompt import HEALTH
 from geoagent.commands.common import program
+from geoagent.commands.metrics import _decode
 from geoagent.config import Config, to_yaml
 from geoagent.errors import OutageError
 from geoagent.files import write_json, write_jsonl
@@ -514,6 +517,31 @@ def test_metrics_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "p.jsonl").write_text("\n")
     assert "no rows" in refused(capsys, "metrics", str(tmp_path / "p.jsonl"))
     assert "cannot be read" in refused(capsys, "metrics", str(tmp_path))
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(documents)
+def test_lines_are_decoded_as_json_decodes_them(document: Any) -> None:
+    line = json.dumps(document).encode()
+    assert repr(_decode(line)) == repr(json.loads(line))
+
+
+@given(st.binary(max_size=30) | st.text(alphabet='[]{}:,"0-1eE.atrufnl\\', max_size=12))
+def test_what_json_refuses_is_refused(text: bytes | str) -> None:
+    line = text if isinstance(text, bytes) else text.encode()
+    try:
+        expected = json.loads(line)
+    except ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011
+            _decode(line)
+    else:
+        assert repr(_decode(line)) == repr(expected)
 
 
 # --- serve-agent, config, data ---------------------------------------------------------------
