@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -59,7 +60,7 @@ def available(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     have the columns for, but not the values, what is wrong."""
     common = set(rows[0]).intersection(*rows) if rows else set()
     names: list[str] = [name for name in COLUMNS if name in common and name not in SCENE]
-    if "scene" not in names and common.issuperset(SCENE):
+    if rows and "scene" not in names and all(map(_has_elements, rows)):
         names.append("scene")
     if any(row.get("country") for row in rows):
         names += ["continent", "country"]
@@ -82,10 +83,13 @@ def _value(row: Row, name: str) -> Any:
 def _band(value: Any) -> str:
     if value is None:
         return _NONE
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not 0 <= value <= 10:
+    try:
+        score = math.nan if isinstance(value, bool) else float(value)  # in a CSV it is a text
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
+    if not 0 <= score <= 10:
         raise ValueError(f"locatability: {_shown(value)} is not a number from 0 to 10")
-    low = min(int(value // BAND) * BAND, 10 - BAND)
+    low = min(int(score // BAND) * BAND, 10 - BAND)
     return f"{low}-{low + BAND}"
 
 
@@ -95,9 +99,13 @@ def _elements(row: Row) -> Label:
         return given or _NONE
     if not isinstance(given, Mapping):
         raise ValueError(f"scene: {_shown(given)} is neither a text nor an object")
-    if given is row and not any(name in row for name in SCENE):
+    if given is row and not _has_elements(row):
         raise ValueError("no column 'scene', nor columns of its elements (manmade, traffic, …)")
     return tuple(name for name in SCENE if _is_there(given, name))
+
+
+def _has_elements(row: Row) -> bool:
+    return any(name in row for name in SCENE)
 
 
 def _is_there(given: Row, name: str) -> bool:

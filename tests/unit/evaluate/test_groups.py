@@ -23,7 +23,7 @@ def counts(rows: list[Row], name: str) -> dict[str, int]:
 
 
 def test_bands_of_locatability() -> None:
-    scores = [0, 1.99, 2, 5, 7.5, 8, 9, 10, None]
+    scores = [0, 1.99, "2.0", 5, 7.5, 8, 9, 10, None]
     assert counts([row(locatability=score) for score in scores], "locatability") == {
         "0-2": 2,
         "2-4": 1,
@@ -34,7 +34,7 @@ def test_bands_of_locatability() -> None:
     }
 
 
-@pytest.mark.parametrize("score", [-0.1, 10.5, "high", True, float("nan")])
+@pytest.mark.parametrize("score", [-0.1, 10.5, "high", True, float("nan"), "nan", 10**400, [3]])
 def test_a_score_that_is_none(score: Any) -> None:
     with pytest.raises(ValueError, match="is not a number from 0 to 10") as caught:
         metrics([row(locatability=3), row(locatability=score)], by=["locatability"])
@@ -97,7 +97,7 @@ def test_what_a_benchmark_can_be_broken_down_by() -> None:
         [],
     )
     elements = dict.fromkeys(SCENE, "no")
-    assert available([row(**elements)]) == (["scene"], [])
+    assert available([row(**elements), row(sign="yes")]) == (["scene"], [])
     assert available([]) == ([], [])
 
 
