@@ -33,18 +33,18 @@ def _metrics(options: argparse.Namespace) -> int:
     from geoagent.evaluate.metrics import metrics
     from geoagent.evaluate.rules import RULES
 
-    truth = _truth(options)
-    verifier = _verifier(options)
+    truth, verifier = _truth(options), _verifier(options)
     rules = RULES[options.rules]
     if verifier is not None:
-        rules = replace(rules, judge=verifier.judge)
+        rules = replace(rules, verify=verifier.judge)
     rows = Rows(options.file, strict=True, progress=True, decode=_decode)
-    lines = array("q")
+    lines, models = array("q"), set()
 
     def usable() -> Iterator[Mapping[str, Any]]:
         plain = (row for _, row in rows)
         for row in truth.join(plain) if truth else plain:
             lines.append(rows.line)
+            models.add(str(row.get("model")))
             yield row
 
     try:
@@ -55,8 +55,9 @@ def _metrics(options: argparse.Namespace) -> int:
     if not lines:
         raise UsageError(f"{rows.name}: no rows")
     if truth and truth.missing:
-        told = counted(truth.missing, "sample")
-        warn(f"{told} without a prediction: counted as failures")
+        warn(f"{counted(truth.missing, 'sample')} without a prediction: counted as failures")
+    if len(models) > 1 and "model" not in options.by:
+        warn(f"figures of {len(models)} models together; --by model tells them apart")
     if verifier is not None:
         result["verifier"] = {"judged": verifier.judged, "unjudged": verifier.unjudged}
         if verifier.unjudged:
@@ -100,8 +101,8 @@ def add(commands: Any) -> None:
         commands,
         "metrics",
         _metrics,
-        "accuracy at 1, 25, 200, 750 and 2500 km and by name, GeoScore and median of predictions, "
-        "with 95 %% intervals, as JSON",
+        "accuracy at 1, 25, 200, 750 and 2500 km and of names, GeoScore and median of predictions, "
+        "with bootstrap intervals, as JSON",
         """%(prog)s predictions.jsonl
         %(prog)s predictions.jsonl --by model --by country --by continent
         %(prog)s predictions.jsonl --truth data/geoseek --split val --by locatability --by scene

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -59,17 +60,17 @@ def available(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     have the columns for, but not the values, what is wrong."""
     common = set(rows[0]).intersection(*rows) if rows else set()
     names: list[str] = [name for name in COLUMNS if name in common and name not in SCENE]
-    if "scene" not in names and common.issuperset(SCENE):
+    if rows and "scene" not in names and all(map(_has_elements, rows)):
         names.append("scene")
     if any(row.get("country") for row in rows):
         names += ["continent", "country"]
     usable, problems = [], []
     for name in names:
         try:
-            labels(name, rows)
+            Groups(name).add(labels(name, rows))
             usable.append(name)
         except ValueError as error:
-            problems.append(f"no break-down by {name}: {error}")
+            problems.append(f"no break-down by {name}: {error.args[0]}")
     return usable, problems
 
 
@@ -82,10 +83,13 @@ def _value(row: Row, name: str) -> Any:
 def _band(value: Any) -> str:
     if value is None:
         return _NONE
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not 0 <= value <= 10:
+    try:
+        score = math.nan if isinstance(value, bool) else float(value)  # in a CSV it is a text
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
+    if not 0 <= score <= 10:
         raise ValueError(f"locatability: {_shown(value)} is not a number from 0 to 10")
-    low = min(int(value // BAND) * BAND, 10 - BAND)
+    low = min(int(score // BAND) * BAND, 10 - BAND)
     return f"{low}-{low + BAND}"
 
 
@@ -95,9 +99,13 @@ def _elements(row: Row) -> Label:
         return given or _NONE
     if not isinstance(given, Mapping):
         raise ValueError(f"scene: {_shown(given)} is neither a text nor an object")
-    if given is row and not any(name in row for name in SCENE):
+    if given is row and not _has_elements(row):
         raise ValueError("no column 'scene', nor columns of its elements (manmade, traffic, …)")
     return tuple(name for name in SCENE if _is_there(given, name))
+
+
+def _has_elements(row: Row) -> bool:
+    return any(name in row for name in SCENE)
 
 
 def _is_there(given: Row, name: str) -> bool:
@@ -158,15 +166,17 @@ class Groups:
         self._rows: list[NDArray[np.int32]] = []
 
     def add(self, some: Sequence[Label]) -> None:
-        """Sort in the next rows; ValueError if there are too many values."""
+        """Sort in the next rows; ValueError, with the number of the row (from 1) that is one too
+        many, if there are too many values."""
         import numpy as np
 
         numbers = self._numbers
-        for label in some:
+        for number, label in enumerate(some, start=1):
             if label not in numbers:
                 numbers[label] = len(numbers)
-        if len(numbers) > MOST_VALUES:
-            raise ValueError(f"column '{self.name}' has more than {MOST_VALUES} different values")
+                if len(numbers) > MOST_VALUES:
+                    reason = f"column '{self.name}' has more than {MOST_VALUES} different values"
+                    raise ValueError(reason, number)
         self._rows.append(np.array([numbers[label] for label in some], dtype=np.int32))
 
     def members(self) -> Iterator[tuple[str, Members]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.answer import parse, split_parts
 from geoagent.evaluate.groups import Groups, Label, labels
-from geoagent.evaluate.rules import Missing, Rules, answer_text
+from geoagent.evaluate.rules import Missing, Rules, answer_text, judge
 from geoagent.geo.distance import EARTH_RADIUS_KM, great_circle_km
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Columns:
     right: NDArray[np.int8]
     """How many of country, region, city are right; -1 where that cannot be judged."""
     named: NDArray[np.int8]
-    """How many of them the truth names; -1 as above."""
+    """Which of them the truth names, as bits from the country's; -1 as above."""
 
     def __len__(self) -> int:
         return len(self.distance_km)
@@ -123,7 +124,7 @@ def _extract(
     failures = np.zeros(len(rows), dtype=np.int8)
     for number in np.flatnonzero(missed).tolist():
         failures[number] = failure(rows[number])
-    judged = np.array(rules.judge(rows), dtype=np.int8).reshape(-1, 2)
+    judged = np.array(judge(rows, rules), dtype=np.int8).reshape(-1, 2)
     parsed = [is_parsed(row["completion"]) if "completion" in row else _UNKNOWN for row in rows]
     columns = Columns(
         distance, failures, np.array(parsed, dtype=np.int8), judged[:, 0], judged[:, 1]
@@ -161,17 +162,12 @@ def _degrees_of(rows: Sequence[Row], name: str, limit: float) -> Any:
         values = [row[name] for row in rows]
     except KeyError:
         raise ValueError(f"no column '{name}'") from None
-    if not set(map(type, values)) <= _NUMBERS:
-        return np.array([_degrees(value, name, limit) for value in values])
-    try:
-        numbers = np.array(values, dtype=float)
-    except OverflowError:
-        raise ValueError(f"{name}: not a number") from None
-    known = np.abs(numbers) <= limit
-    if np.count_nonzero(known) != len(values) - values.count(None):
-        for value in values:
-            _degrees(value, name, limit)
-    return numbers
+    if set(map(type, values)) <= _NUMBERS:
+        with suppress(OverflowError):
+            numbers = np.array(values, dtype=float)
+            if np.count_nonzero(np.abs(numbers) <= limit) == len(values) - values.count(None):
+                return numbers
+    return np.array([_degrees(value, name, limit) for value in values])
 
 
 def _degrees(value: Any, name: str, limit: float) -> float:
@@ -198,7 +194,7 @@ def failure(row: Row) -> Failure:
         return Failure.MISSING
     if "answer" not in row and "completion" not in row:
         return Failure.UNEXPLAINED
-    return Failure.NOT_GEOCODED if split_parts(answer_text(row) or "") else Failure.NO_ANSWER
+    return Failure.NOT_GEOCODED if split_parts(answer_text(row)) else Failure.NO_ANSWER
 
 
 def is_parsed(completion: object) -> bool:

@@ -15,16 +15,19 @@ from typing import Any, Final
 
 from geoagent.answer import parse, parse_coordinates, split_parts
 from geoagent.geo.distance import EARTH_RADIUS_KM
-from geoagent.geo.names import MAX_NAME
 from geoagent.geo.regions import finest_level
 
 Row = Mapping[str, Any]
 LEVELS: Final = ("country", "region", "city")
 """Of names, the coarsest first."""
-UNJUDGED: Final = -1
-"""Of a row without an answer's text or without true names."""
 Judgement = tuple[int, int]
-"""How many of LEVELS are right, and how many the truth names; UNJUDGED twice."""
+"""How many of LEVELS are right, and which of them the truth names, as bits from the country's."""
+UNJUDGED: Final = (-1, -1)
+"""Of a row without an answer's text or without true names."""
+_ALL: Final = 0b111
+_LONG: Final = 1000
+"""Longer texts are not remembered, so that a hundred thousand of them fit into memory."""
+_DIGIT: Final = re.compile(r"\d")
 
 
 class Missing:
@@ -36,7 +39,12 @@ class Rules:
     """How rows are judged."""
 
     name: str
-    judge: Callable[[Sequence[Row]], list[Judgement]]
+    texts: Callable[[Sequence[Row]], list[str]]
+    """What is read of each row."""
+    right: Callable[[str, str, str, str], int]
+    """How many of LEVELS are right: of such a text, for a true country, region and city."""
+    all_count: bool = False
+    """Also rows whose truth lacks the name, which cannot be right then."""
     radius_km: float = EARTH_RADIUS_KM
     fallback: tuple[float, float] | None = None
     """Where an answer counts as lying that is nowhere, in degrees; None: infinitely far away."""
@@ -46,37 +54,77 @@ class Rules:
     """The median is the ⌈n/2⌉-th distance."""
     below_km: float | None = None
     """One more threshold, which a distance must be below."""
+    verify: Callable[[Sequence[Row]], list[Judgement]] | None = None
+    """Judges the names of rows instead of `texts` and `right`."""
+
+
+def judge(rows: Sequence[Row], rules: Rules) -> list[Judgement]:
+    """The judgement of each row; ValueError if a text is none."""
+    if rules.verify is not None:
+        return rules.verify(rows)
+    truths = true_names(rows)
+    pairs = list(zip(rules.texts(rows), truths, strict=True))
+    found = {
+        (text, truth): (rules.right(text, *truth), _ALL if rules.all_count else named(*truth))
+        for text, truth in set(pairs)
+    }
+    return [
+        found[pair] if is_judgeable(row) else UNJUDGED
+        for pair, row in zip(pairs, rows, strict=True)
+    ]
+
+
+def is_judgeable(row: Row) -> bool:
+    return "country" in row and ("answer" in row or "completion" in row)
+
+
+def true_names(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """Of LEVELS, "" where a truth has none; ValueError if one is not a text."""
+    return list(zip(*(_texts(rows, level) for level in LEVELS), strict=True))
+
+
+def named(country: str, region: str, city: str) -> int:
+    """Which of LEVELS the truth names, as bits from the country's. Below a country without a name,
+    nothing can be right."""
+    return 0b001 | bool(region) << 1 | bool(city) << 2 if country else 0
+
+
+def answer_text(row: Row) -> str:
+    """The text of a row's answer, or nothing. ValueError if it is not a text."""
+    if "answer" not in row and "completion" in row:
+        return parse(row["completion"]).answer or ""
+    return _text(row, "answer")
+
+
+def _texts(rows: Sequence[Row], name: str) -> list[str]:
+    values = [row.get(name) for row in rows]
+    if set(map(type, values)) <= {str, type(None)}:
+        return [value or "" for value in values]
+    return [_text(row, name) for row in rows]
+
+
+def _text(row: Row, name: str) -> str:
+    value = row.get(name)
+    if value is None or isinstance(value, Missing):
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: {json.dumps(value)[:40]} is not a text")
+    return value
 
 
 # --- GeoAgent --------------------------------------------------------------------------------
 
 
-_DIGIT: Final = re.compile(r"\d")
-
-
-def answer_text(row: Row) -> str | None:
-    """The text of a row's answer; None without one. ValueError if it is not a text."""
-    if "answer" not in row and "completion" in row:
-        return parse(row["completion"]).answer
-    answer = row.get("answer")
-    if answer is None or isinstance(answer, Missing):
-        return None
-    return _text(row, "answer")
-
-
-def _by_names(rows: Sequence[Row]) -> list[Judgement]:
-    """Part by part, with the gazetteer's names. An answer in coordinates names the country, region
-    and city that these are in. What the truth doesn't name is not judged."""
-    return [_judgement(row, text) for row, text in zip(rows, answers_as_names(rows), strict=True)]
-
-
-def answers_as_names(rows: Sequence[Row]) -> list[str]:
-    """The text of each row's answer; of coordinates, the names that they are in. "" without one.
-    ValueError if one is not a text."""
-    answers = [answer_text(row) or "" for row in rows]
-    points = {text: parse_coordinates(text) for text in answers if _DIGIT.search(text)}
-    answers_of_points = _names_at({text: point for text, point in points.items() if point})
-    return [answers_of_points.get(text, text) for text in answers]
+def answers(rows: Sequence[Row]) -> list[str]:
+    """The text of each row's answer, or nothing. An answer in coordinates names the country, region
+    and city that these are in. ValueError if one is not a text."""
+    if all("answer" in row for row in rows):
+        texts = _texts(rows, "answer")
+    else:
+        texts = [answer_text(row) for row in rows]
+    points = {text: parse_coordinates(text) for text in texts if _DIGIT.search(text)}
+    names = _names_at({text: point for text, point in points.items() if point})
+    return [names.get(text, text) for text in texts] if names else texts
 
 
 def _names_at(points: Mapping[str, tuple[float, float]]) -> dict[str, str]:
@@ -95,83 +143,59 @@ def _names_at(points: Mapping[str, tuple[float, float]]) -> dict[str, str]:
     }
 
 
-def _judgement(row: Row, answer: str) -> Judgement:
-    if not is_judgeable(row):
-        return UNJUDGED, UNJUDGED
-    truth = true_names(row)
-    return _right(answer, *truth), named(truth)
+def _by_names(answer: str, *truth: str) -> int:
+    """Part by part, with the gazetteer's names."""
+    return (_remembered_names if len(answer) <= _LONG else _names_right)(answer, *truth)
 
 
-def true_names(row: Row) -> tuple[str, str, str]:
-    """Of LEVELS, "" where the truth has none; ValueError if one is not a text."""
-    country, region, city = (_text(row, level) for level in LEVELS)
-    return country, region, city
-
-
-def named(truth: Sequence[str]) -> int:
-    """How many of LEVELS the truth names, from the coarsest on."""
-    return truth.index("") if "" in truth else len(truth)
-
-
-@lru_cache(maxsize=100_000)
-def _right(answer: str, *truth: str) -> int:
+def _names_right(answer: str, *truth: str) -> int:
     level = finest_level(split_parts(answer), *truth)
     return LEVELS.index(level) + 1 if level else 0
 
 
-def is_judgeable(row: Row) -> bool:
-    return "country" in row and ("answer" in row or "completion" in row)
-
-
-def _text(row: Row, name: str) -> str:
-    value = row.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValueError(f"{name}: {json.dumps(value)[:40]} is not a text")
-    return value
+_remembered_names: Final = lru_cache(maxsize=100_000)(_names_right)
 
 
 # --- GeoVista --------------------------------------------------------------------------------
 
 _RESPONSE: Final = 4000
 """Characters of a response that are looked at."""
+_WORD: Final = re.compile("[a-z0-9]+")
 
 
-def _by_terms(rows: Sequence[Row]) -> list[Judgement]:
-    return [_terms_found(row) for row in rows]
+def _responses(rows: Sequence[Row]) -> list[str]:
+    texts = [_text(row, "completion") if "completion" in row else answer_text(row) for row in rows]
+    return [text[:_RESPONSE] for text in texts]
 
 
-def _terms_found(row: Row) -> Judgement:
+def _by_terms(response: str, *truth: str) -> int:
     """The finest name of the truth that is anywhere in the response; it implies the coarser ones.
-    Every row counts, whether or not the truth has the name."""
-    if not is_judgeable(row):
-        return UNJUDGED, UNJUDGED
-    text = _text(row, "completion") if "completion" in row else answer_text(row)
-    response = f" {_terms((text or '')[:_RESPONSE])} "
-    terms = [_terms(_text(row, level)) for level in LEVELS]
-    found = [depth for depth, term in enumerate(terms, 1) if term and f" {term} " in response]
-    return max(found, default=0), len(LEVELS)
+    After folding, a whole term is one between spaces."""
+    text = f" {_terms(response)} "
+    terms = [_terms(name) for name in truth]
+    found = [depth for depth, term in enumerate(terms, 1) if term and f" {term} " in text]
+    return max(found, default=0)
 
 
 def _terms(text: str) -> str:
-    return _remembered(text) if len(text) <= MAX_NAME else _normalised(text)
+    return (_remembered_terms if len(text) <= _LONG else _folded)(text)
 
 
-def _normalised(text: str) -> str:
+def _folded(text: str) -> str:
     """Lower-case ASCII letters and digits, with single spaces between words."""
     ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return " ".join(_WORD.findall(ascii_only.lower()))
 
 
-_WORD: Final = re.compile("[a-z0-9]+")
-_remembered: Final = lru_cache(maxsize=100_000)(_normalised)
+_remembered_terms: Final = lru_cache(maxsize=100_000)(_folded)
 
 
-GEOAGENT: Final = Rules("geoagent", _by_names)
+GEOAGENT: Final = Rules("geoagent", answers, _by_names)
 GEOVISTA: Final = Rules(
     "geovista",
+    _responses,
     _by_terms,
+    all_count=True,
     radius_km=6371.0088,
     fallback=(-9.4306698, 159.9526758),  # "honiara, guadalcanal, solomon islands"
     without_distance="planetary",

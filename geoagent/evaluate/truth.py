@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,21 +57,17 @@ class Truth:
                 count += 1
                 unknown += [name] if count <= _TOLD else []
                 continue
-            key = row.get("model"), row.get("draw")
-            self._predicted.setdefault(key, set()).add(name)
+            with suppress(TypeError):  # whoever reads the rows refuses what cannot be a key
+                key = row.get("model"), row.get("draw")
+                self._predicted.setdefault(key, set()).add(name)
             yield {**row, **_columns(self.records[name])}
         if count:
             more = f" and {count - _TOLD} more" if count > _TOLD else ""
             raise UsageError(f"{self.file}: has no record with id {', '.join(unknown)}{more}")
         for (model, draw), ids in self._predicted.items():
             for name in self.records.keys() - ids:
-                yield {
-                    "id": name,
-                    "model": model,
-                    "draw": draw,
-                    **_NOTHING,
-                    **_columns(self.records[name]),
-                }
+                about = _columns(self.records[name])
+                yield {"model": model, "draw": draw, **_NOTHING, **about}
 
 
 _NOTHING: Final = {"predicted_latitude": None, "predicted_longitude": None, "answer": Missing()}
@@ -78,4 +75,4 @@ _NOTHING: Final = {"predicted_latitude": None, "predicted_longitude": None, "ans
 
 def _columns(record: Record) -> dict[str, Any]:
     extra = {name: record.extra[name] for name in COLUMNS if name in record.extra}
-    return {**truth(record), **extra}
+    return {"id": record.id, **truth(record), **extra}

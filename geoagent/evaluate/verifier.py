@@ -13,7 +13,7 @@ from geoagent.evaluate.rules import (
     UNJUDGED,
     Judgement,
     Row,
-    answers_as_names,
+    answers,
     is_judgeable,
     named,
     true_names,
@@ -27,11 +27,11 @@ _NAMES: Final = ("Country", "Province or state", "City")
 
 @dataclass(frozen=True)
 class VerdictQuestion(FormQuestion):
-    """Does an answer name the true country, province or state, and city? The truth may stop
-    earlier; what it doesn't name is not asked."""
+    """Does an answer name the true country, province or state, and city? What the truth doesn't
+    name ("") is not asked."""
 
     answer: str
-    truth: tuple[str, ...]
+    truth: tuple[str, str, str]
 
     form = "verdict"
     system = (
@@ -54,17 +54,18 @@ class VerdictQuestion(FormQuestion):
 
     @property
     def text(self) -> str:
-        truth = zip(_NAMES, self.truth, strict=False)
-        lines = (f"{name}: {clip(text, MAX_ANSWER // 5)}" for name, text in truth)
+        truth = zip(_NAMES, self.truth, strict=True)
+        lines = (f"{name}: {clip(text, MAX_ANSWER // 5)}" for name, text in truth if text)
         return "\n".join((f"Answer: {clip(' '.join(self.answer.split()), MAX_ANSWER)}", *lines))
 
     @property
     def fields(self) -> Mapping[str, tuple[Any, ...]]:
-        return {name: (True, False) for name, _ in zip(_FIELDS, self.truth, strict=False)}
+        truth = zip(_FIELDS, self.truth, strict=True)
+        return {name: (True, False) for name, text in truth if text}
 
 
 class Verifier:
-    """Judges rows as `Rules.judge` does, by asking an agent.
+    """Judges the names of rows by asking an agent (`Rules.verify`).
 
     A level that is right makes the coarser ones right, as with GeoVista. An answer without text is
     wrong and not asked about. A row that the agent gives no usable reply for says nothing: it
@@ -77,10 +78,15 @@ class Verifier:
         self.unjudged = 0
 
     def judge(self, rows: Sequence[Row]) -> list[Judgement]:
-        """How many of LEVELS are right and how many the truth names; OutageError if the agent does
-        not answer, ValueError if an answer or a name is not a text."""
-        answers = answers_as_names(rows)
-        questions = [_question(row, text) for row, text in zip(rows, answers, strict=True)]
+        """The judgement of each row; OutageError if the agent does not answer, ValueError if an
+        answer or a name is not a text."""
+        truths = true_names(rows)
+        questions = [
+            VerdictQuestion(answer, truth)
+            if is_judgeable(row) and truth[0] and answer.strip()
+            else None
+            for row, answer, truth in zip(rows, answers(rows), truths, strict=True)
+        ]
         asked = [question for question in questions if question is not None]
         judgements = self._agent.ask(asked)
         check_usable(asked, judgements)
@@ -88,29 +94,16 @@ class Verifier:
         unjudged = sum(said[question] is None for question in asked)
         self.unjudged += unjudged
         self.judged += len(asked) - unjudged
+        replies = (said[question] if question else "{}" for question in questions)
         return [
-            _judgement(row, said[question] if question else "{}")
-            for row, question in zip(rows, questions, strict=True)
+            _judgement(reply, truth) if is_judgeable(row) else UNJUDGED
+            for row, reply, truth in zip(rows, replies, truths, strict=True)
         ]
 
 
-_NO_REPLY: Final = (0, 0)
-"""As a row whose truth names nothing."""
-
-
-def _question(row: Row, answer: str) -> VerdictQuestion | None:
-    if not is_judgeable(row):
-        return None
-    truth = true_names(row)
-    known = truth[: named(truth)]
-    return VerdictQuestion(answer, known) if known and answer.strip() else None
-
-
-def _judgement(row: Row, reply: str | None) -> Judgement:
-    if not is_judgeable(row):
-        return UNJUDGED, UNJUDGED
+def _judgement(reply: str | None, truth: tuple[str, str, str]) -> Judgement:
     if reply is None:
-        return _NO_REPLY
+        return 0, 0  # as if the truth named nothing
     verdict = json.loads(reply)
     right = [depth for depth, name in enumerate(_FIELDS, start=1) if verdict.get(name)]
-    return max(right, default=0), named(true_names(row))
+    return max(right, default=0), named(*truth)

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -34,6 +34,8 @@ CODE: Final = 3
 _OWN_WEIGHT: Final = 100
 """Of two places, one with a name for its own and one for another, the other must have so many times
 the people to be meant: Fish Town in Liberia is not Buchanan, but Bombay is Mumbai."""
+_KEPT: Final = 3
+"""Versions of the database on a machine, 84 MB each."""
 _SHORTEST: Final = 5
 """Shorter names are known by their letters or not at all: Iran is not a slip for Iraq."""
 _LONG: Final = {"country": 12, "region": 9, "county": 9, "city": 9}
@@ -79,7 +81,11 @@ class Gazetteer:
 
     def region(self, country_code: str, name: str) -> Entry | None:
         """A first-level division of a country by any of its names or its ISO code."""
-        return next(iter(self._find("region", country_code, name, 1)), None)
+        return self.likeliest("region", country_code, name)
+
+    def likeliest(self, level: str, country_code: str, name: str) -> Entry | None:
+        """The most populous place of that name and level in a country."""
+        return next(iter(self._find(level, country_code, name, 1)), None)
 
     def region_name(self, country_code: str, region: str) -> str | None:
         """The name of the first-level division that has this GeoNames code (`Entry.region`)."""
@@ -273,6 +279,7 @@ def _make(path: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.OperationalError) as error:
         problem = error
     if (kept := _open(path)) is not None:
+        _sweep(path.parent)
         return kept
     print(
         f"warning: the gazetteer cannot be kept in {path.parent} ({problem}), so that each process "
@@ -283,3 +290,13 @@ def _make(path: Path) -> sqlite3.Connection:
     memory = sqlite3.connect(":memory:", check_same_thread=False)
     fill(memory)
     return memory
+
+
+def _sweep(folder: Path) -> None:
+    """Remove gazetteers of older versions, but for the newest: home folders have quotas. Another
+    checkout that needs one builds it again."""
+    with suppress(OSError):
+        files = sorted(folder.glob("gazetteer-*.sqlite"), key=lambda file: -file.stat().st_mtime)
+        for old in files[_KEPT:]:
+            old.unlink(missing_ok=True)
+            _checksum_file(old).unlink(missing_ok=True)

@@ -51,13 +51,9 @@ def _entry(name: str, level: str, country: str | None) -> Entry | None:
     home = _entry(country, "country", None) if country else None
     if home is None:
         return None
+    own = "city" if level == "precise" else "region"
     code = home.country_code
-    if level == "precise":
-        found = names.cities(code, name)
-    else:
-        region = names.region(code, name)
-        found = [region] if region else []
-    return next(iter(found or names.counties(code, name)), None)
+    return names.likeliest(own, code, name) or names.likeliest("county", code, name)
 
 
 def known_apart(first: str, second: str, level: str, country: str) -> bool:

@@ -91,5 +91,5 @@ def test_it_compares_names(run: Path) -> None:
     verifier = Verifier(AgentClient(SETTINGS, run / "agent"))
     judged = verifier.judge([{**truth, "answer": answer} for answer in answers])
     assert (verifier.judged, verifier.unjudged) == (2, 0)
-    assert judged[2] == (0, 3)
-    assert all(0 <= right <= named == 3 for right, named in judged)
+    assert judged[2] == (0, 0b111)
+    assert all(0 <= right <= 3 and named == 0b111 for right, named in judged)

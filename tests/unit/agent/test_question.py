@@ -16,7 +16,7 @@ ALL: list[FormQuestion] = [
     KindQuestion("A red roof."),
     FactQuestion("It is Thai.", "Thai is spoken in Thailand."),
     VerdictQuestion("Germany; Bavaria; Munich", ("Germany", "Bavaria", "Munich")),
-    VerdictQuestion("Germany", ("Germany",)),
+    VerdictQuestion("Germany", ("Germany", "", "")),
 ]
 
 
@@ -74,14 +74,18 @@ def test_a_kind_that_there_is_not() -> None:
 
 
 def test_only_what_the_truth_names_is_asked() -> None:
-    question = VerdictQuestion("Germany", ("Germany", "Bavaria"))
+    question = VerdictQuestion("Germany", ("Germany", "Bavaria", ""))
     assert list(question.fields) == ["country", "province_or_state"]
     assert "City" not in question.text
 
 
 @given(st.text(), st.text())
 def test_any_text_can_be_asked_about_and_sent(one: str, other: str) -> None:
-    for question in (FactQuestion(one, other), VerdictQuestion(one, (other,)), KindQuestion(one)):
+    for question in (
+        FactQuestion(one, other),
+        VerdictQuestion(one, (other, one, "")),
+        KindQuestion(one),
+    ):
         json.dumps([question.messages(), question.schema()]).encode()
         assert len(question.id) == 3
     assert (KindQuestion(one).id == KindQuestion(other).id) or one != other

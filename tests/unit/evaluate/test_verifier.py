@@ -46,7 +46,7 @@ def row(answer: Any, **more: Any) -> dict[str, Any]:
 
 def judged(says: dict[str, str | None], *rows: dict[str, Any]) -> tuple[dict[str, Any], Verifier]:
     verifier = Verifier(FakeAgent(says))
-    return metrics(rows, rules=replace(GEOAGENT, judge=verifier.judge)), verifier
+    return metrics(rows, rules=replace(GEOAGENT, verify=verifier.judge)), verifier
 
 
 def test_accuracies_are_those_of_the_verdicts() -> None:
@@ -82,15 +82,17 @@ def test_no_answer_is_wrong_and_not_asked_about() -> None:
 def test_what_the_truth_does_not_name_is_not_judged() -> None:
     agent = FakeAgent({"A": "yy"})
     verifier = Verifier(agent)
-    assert verifier.judge([row("A", city="")]) == [(2, 2)]
+    assert verifier.judge([row("A", city="")]) == [(2, 0b011)]
     assert list(agent.asked[0].fields) == ["country", "province_or_state"]
     assert verifier.judge([row("A", country="")]) == [(0, 0)]
     assert len(agent.asked) == 1
+    assert verifier.judge([row("A", region="")]) == [(3, 0b101)]
+    assert list(agent.asked[1].fields) == ["country", "city"]
 
 
 def test_coordinates_are_shown_as_the_names_that_they_are_in() -> None:
     agent = FakeAgent({"Germany;": "yyy"})
-    assert Verifier(agent).judge([row("Latitude: 48.137, Longitude: 11.575")]) == [(3, 3)]
+    assert Verifier(agent).judge([row("Latitude: 48.137, Longitude: 11.575")]) == [(3, 0b111)]
     assert "Munich" in agent.asked[0].answer
 
 
@@ -118,7 +120,7 @@ def test_only_the_names_are_judged_by_it(rules: Any) -> None:
         row("A", predicted_latitude=None, predicted_longitude=None),
     ]
     by_rules = metrics(rows, rules=rules)
-    by_model = metrics(rows, rules=replace(rules, judge=Verifier(FakeAgent({"A": "nnn"})).judge))
+    by_model = metrics(rows, rules=replace(rules, verify=Verifier(FakeAgent({"A": "nnn"})).judge))
     names = ("country_accuracy", "region_accuracy", "city_accuracy", "intervals")
     assert {k: v for k, v in by_rules.items() if k not in names} == {
         k: v for k, v in by_model.items() if k not in names
