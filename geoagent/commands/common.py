@@ -87,10 +87,11 @@ def counted(count: int, what: str) -> str:
 
 
 def line(value: Mapping[str, Any]) -> str:
-    """One JSON object as one line; half surrogate pairs, which have no UTF-8, stay escaped."""
+    """One JSON object as one line; what the output's encoding lacks is escaped, as half surrogate
+    pairs are in UTF-8."""
     text = json.dumps(value, ensure_ascii=False)
     try:
-        text.encode()
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         return json.dumps(value, ensure_ascii=True)
     return text

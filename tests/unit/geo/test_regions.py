@@ -55,3 +55,8 @@ def test_known_apart_needs_to_know_both() -> None:
 def test_unknown_level(ask: object) -> None:
     with pytest.raises(ValueError, match="continent"):
         ask("Asia", "Asia", "continent", "CN")  # type: ignore[operator]
+
+
+def test_unknown_is_not_the_same_as_unknown() -> None:
+    assert not same_place("Unknown", "unknown", "precise", "US")
+    assert not same_place("N/A", "N/A", "region", "US")
