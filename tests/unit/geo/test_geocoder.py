@@ -184,8 +184,11 @@ def test_same_name_in_another_region_is_another_place() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ";;", "Atlantis; Nowhere; X", "Paris", "42; 17", "�" * 9, "no; it; can", "Nowhere"]
-    + ["NA", "Unknown; Unknown; NA", "Location: NA", "Chinese; Restaurant", "Colorado; Mountain"],
+    [
+        *("", ";;", "Atlantis; Nowhere; X", "Paris", "42; 17", "�" * 9, "no; it; can", "Nowhere"),
+        *("NA", "Unknown; Unknown; NA", "Location: NA", "Chinese; Restaurant"),
+        "Colorado; Mountain",
+    ],
 )
 def test_nothing_rather_than_a_guess(text: str) -> None:
     assert geocode(text) is None
