@@ -29,7 +29,9 @@ def table(result: dict[str, Any], title: str, width: int = 100) -> str:
 
 
 def _accuracies(result: dict[str, Any], title: str) -> Table:
-    shown = _table(f"{title}: share of samples within … km, in %")
+    shown = _table(
+        f"{title}: share of samples within … km, in %; GeoScore ± half of its 95 % interval"
+    )
     for name in ("parsed", *(f"{km}" for km in THRESHOLDS_KM), "GeoScore", "median km", "images"):
         shown.add_column(name, justify="right")
     if result.get("uniform"):
@@ -42,8 +44,15 @@ def _accuracies(result: dict[str, Any], title: str) -> Table:
 def _figures(figures: dict[str, Any]) -> list[str]:
     shares = ("parse_rate", *(f"accuracy_{km}km" for km in THRESHOLDS_KM))
     percent = [_show(figures.get(name), 100, 1) for name in shares]
-    score, median = _show(figures.get("geoscore")), _show(figures.get("median_km"))
+    score, median = _geoscore(figures), _show(figures.get("median_km"))
     return [*percent, score, median, _show(figures["count"])]
+
+
+def _geoscore(figures: dict[str, Any]) -> str:
+    """With half the width of its interval, where there is one."""
+    low, high = figures.get("intervals", {}).get("geoscore", (None, None))
+    margin = f" ± {(high - low) / 2:.0f}" if low is not None else ""
+    return f"{_show(figures.get('geoscore'))}{margin}"
 
 
 def _rewards(result: dict[str, Any]) -> Table:

@@ -92,7 +92,11 @@ class Gazetteer:
 
     def region(self, country_code: str, name: str) -> Entry | None:
         """A first-level division of a country by any of its names or its ISO code."""
-        return next(iter(self._find("region", country_code, name, 1)), None)
+        return self.likeliest("region", country_code, name)
+
+    def likeliest(self, level: str, country_code: str, name: str) -> Entry | None:
+        """The most populous place of that name and level in a country."""
+        return next(iter(self._find(level, country_code, name, 1)), None)
 
     def region_name(self, country_code: str, region: str) -> str | None:
         """The name of the first-level division that has this GeoNames code (`Entry.region`)."""
