@@ -141,7 +141,6 @@ def add_scale(axes: Axes, drawn: LineCollection | QuadMesh, label: str) -> None:
     scale = figure.colorbar(
         drawn, ax=axes, location="bottom", label=label, shrink=0.5, aspect=50, pad=0.02
     )
-    scale.set_alpha(1.0)
     scale.outline.set_visible(False)
     scale.ax.tick_params(length=0)
 
