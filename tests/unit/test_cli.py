@@ -20,6 +20,7 @@ from geoagent import cli
 from geoagent.agent import server
 from geoagent.agent.endpoint import Endpoint, endpoint_file
 from geoagent.agent.prompt import HEALTH
+from geoagent.commands.common import program
 from geoagent.config import Config, to_yaml
 from geoagent.errors import OutageError
 from geoagent.files import write_json, write_jsonl
@@ -92,7 +93,7 @@ def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str
         cli.main([*command, "--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
-    as_typed = f"{cli.program()} {' '.join(command)}".strip()
+    as_typed = f"{program()} {' '.join(command)}".strip()
     assert printed.startswith(f"usage: {as_typed} ")
     if command:
         assert as_typed in printed.partition("examples:")[2]
@@ -103,15 +104,15 @@ def test_the_program_is_named_as_one_would_type_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
-    assert cli.program() == ".venv/bin/python -m geoagent.cli"
+    assert program() == ".venv/bin/python -m geoagent.cli"
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/geoagent").touch()
-    assert cli.program() == ".venv/bin/geoagent"
+    assert program() == ".venv/bin/geoagent"
     assert "(see .venv/bin/geoagent metrics --help)" in refused(capsys, "metrics")
     assert "(see .venv/bin/geoagent --help)" in refused(capsys, "geocode", "Peru", "a=b")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    assert cli.program() == str(tmp_path / ".venv/bin/geoagent")
+    assert program() == str(tmp_path / ".venv/bin/geoagent")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -163,7 +164,7 @@ def test_exit_codes(
     def fail(*_: Any) -> None:
         raise raised
 
-    monkeypatch.setattr(cli, "resolve", fail)
+    monkeypatch.setattr("geoagent.commands.config.resolve", fail)
     assert cli.main(["config", "show"]) == code
     assert capsys.readouterr().err == message
 
@@ -409,7 +410,7 @@ def test_score_asks_the_agent_of_a_run(
     run.config_file.write_text(to_yaml(Config()))
     arguments = ["score", str(rows), "--rewards", "consistency", "--agent", str(run.path)]
     assert cli.main(arguments) == 75
-    start = f"{cli.program()} serve-agent --run {run.path}"
+    start = f"{program()} serve-agent --run {run.path}"
     assert f"start it with: {start}\n" in capsys.readouterr().err
     Endpoint(url=agent_url, model="m", token="secret").write(endpoint_file(run.agent, 0))
     assert cli.main(arguments) == 0
@@ -686,7 +687,7 @@ def test_locate_without_a_usable_image_loads_no_model(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli, "_predictor", None)
+    monkeypatch.setattr("geoagent.commands.locate._predictor", None)
     assert "not an image" in refused(
         capsys, "locate", str(tmp_path / "text.jpg"), "--run", str(run.path)
     )

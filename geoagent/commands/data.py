@@ -1,0 +1,86 @@
+"""`geoagent data`: datasets are built and checked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from geoagent.commands.common import command, counted
+from geoagent.errors import UsageError
+
+
+def _build_sample(options: argparse.Namespace) -> int:
+    from geoagent.data.sample import build_sample
+
+    build_sample(options.folder, options.scenes, options.seed)
+    print(options.folder / "records.jsonl")
+    return 0
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    from geoagent.data.record import RECORDS_FILE, read_records
+
+    file = options.folder / RECORDS_FILE
+    records, rejected = read_records(options.folder, options.split, strict=options.strict)
+    for row in rejected:
+        print(f"{file}:{row.line}: {f'{row.id}: ' if row.id else ''}{row.reason}", file=sys.stderr)
+    chains = {record.id: record.think for record in records if record.think is not None}
+    not_json = [name for name, think in chains.items() if not _has_stages(think)]
+    if not_json:
+        print(
+            f"warning: {file}: think is not the JSON of docs/reference/sample.md in "
+            f"{counted(len(not_json), 'row')}, the first with id {not_json[0]}",
+            file=sys.stderr,
+        )
+    summary = {
+        "records": len(records),
+        "splits": dict(sorted(Counter(record.split for record in records).items())),
+        "countries": len({record.country for record in records}),
+        "with_chain_of_thought": len(chains),
+        "chains_not_json": len(not_json),
+        "rejected": len(rejected),
+        "rejected_by_reason": dict(Counter(row.kind for row in rejected).most_common()),
+    }
+    print(json.dumps(summary, ensure_ascii=False, indent=2))
+    if not records:
+        chosen = f" in split '{options.split}'" if options.split else ""
+        raise UsageError(f"{file}: no usable record{chosen}")
+    return 2 if rejected else 0
+
+
+def _has_stages(think: str) -> bool:
+    """Whether a chain of thought is JSON with reasoning stages, as rewards and `locate` read it."""
+    from geoagent.answer import parse
+
+    said = parse(f"<think>{think}</think>")
+    return said.valid_json and bool(said.stages)
+
+
+def add(commands: Any) -> None:
+    group = commands.add_parser("data", help="build and check datasets")
+    kinds = group.add_subparsers(required=True, metavar="COMMAND")
+    build = command(
+        kinds,
+        "build-sample",
+        _build_sample,
+        "draw the bundled sample of street scenes",
+        "%(prog)s data/mine --scenes 8",
+    )
+    build.add_argument("folder", type=Path, metavar="DST")
+    build.add_argument("--scenes", type=int, default=24, metavar="N", help="a country (24)")
+    build.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawing (0)")
+    check = command(
+        kinds,
+        "check",
+        _data_check,
+        "read a dataset folder and count what is usable and what is refused",
+        """%(prog)s data/mine
+        %(prog)s data/mine --split train --strict""",
+    )
+    check.add_argument("folder", type=Path, metavar="FOLDER")
+    check.add_argument("--split", metavar="NAME", help="only this split")
+    check.add_argument("--strict", action="store_true", help="stop at the first refused row")
