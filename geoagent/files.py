@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from geoagent.errors import UsageError
+
+_LEFT_S: Final = 3600.0
 
 
 def write_atomic(path: Path, content: str | bytes, mode: int | None = None) -> None:
@@ -41,7 +46,7 @@ def write_json(path: Path, value: Any, mode: int | None = None) -> None:
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows as JSON lines atomically; returns how many."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    lines = [json_line(row) for row in rows]
     write_atomic(path, "".join(f"{line}\n" for line in lines))
     return len(lines)
 
@@ -49,11 +54,21 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append rows as JSON lines and flush them to disk; a line is written in one piece."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(json_line(row) + "\n" for row in rows)
     with path.open("ab") as file:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """One JSON object as one line; half surrogate pairs, which have no UTF-8, stay escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, ensure_ascii=True)
+    return text
 
 
 def read_json(path: Path) -> Any:
@@ -96,6 +111,36 @@ def read_if_there(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, beside the one that it becomes when all went well; it is removed otherwise.
+
+    What earlier ones that were killed have left, an hour ago or more, is removed as well.
+    UsageError if there is something already, or nothing can be written.
+    """
+    part = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise UsageError(f"{folder}: exists already; name a new folder")
+        sweep_parts(folder)
+        part.mkdir(parents=True)
+        yield part
+        part.rename(folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"{folder}: cannot be written ({reason})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove what was to become this folder an hour ago or more."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def short(path: Path) -> str:

@@ -6,13 +6,13 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from geoagent.data.record import reason_kind
 from geoagent.errors import UsageError
-from geoagent.files import short
+from geoagent.files import json_line, short
 
 _TOLD: Final = 5
 """Rows of a file that are told of the same reason."""
@@ -23,6 +23,9 @@ def program() -> str:
     python = Path(sys.executable)
     script = python.with_name("geoagent")
     return short(script) if script.is_file() else f"{short(python)} -m geoagent.cli"
+
+
+line: Final = json_line
 
 
 class Rows:
@@ -84,16 +87,6 @@ class Rows:
 
 def counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def line(value: Mapping[str, Any]) -> str:
-    """One JSON object as one line; half surrogate pairs, which have no UTF-8, stay escaped."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, ensure_ascii=True)
-    return text
 
 
 class Parser(argparse.ArgumentParser):

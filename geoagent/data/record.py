@@ -97,7 +97,7 @@ def read_records(
             row_id = str(row.get("id", ""))[:200]
             if split is not None and (row.get("split") or DEFAULT_SPLIT) != split:
                 continue
-            record = _record(row, folder if check_images else None)
+            record = as_record(row, folder if check_images else None)
             if record.id in seen:
                 raise ValueError(f"id '{record.id}' is used by an earlier row")
         except ValueError as error:
@@ -112,13 +112,22 @@ def read_records(
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a file that are not empty, with their numbers from 1; UsageError without it."""
+    for number, _, raw in read_bytes(path):
+        if raw.strip():
+            yield number, raw.decode("utf-8", errors="replace")
+
+
+def read_bytes(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """All lines of a file with their numbers from 1 and where they begin, in bytes; UsageError
+    without it."""
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: there is no such folder")
     try:
         with path.open("rb") as file:
+            offset = 0
             for number, raw in enumerate(file, start=1):
-                if raw.strip():
-                    yield number, raw.decode("utf-8", errors="replace")
+                yield number, offset, raw
+                offset += len(raw)
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read ({error.strerror}); a dataset folder needs this file"
@@ -136,8 +145,9 @@ def parse_line(line: str) -> dict[str, Any]:
     return row
 
 
-def _record(row: Mapping[str, Any], folder: Path | None) -> Record:
-    """The record of a row; ValueError says what is wrong with it."""
+def as_record(row: Mapping[str, Any], folder: Path | None) -> Record:
+    """The record of a row; ValueError says what is wrong with it. Without the dataset's folder its
+    image is not looked at."""
     if not isinstance(row.get("id"), str | int) or isinstance(row.get("id"), bool):
         raise ValueError("id: missing, or not a text")
     latitude = coordinate(row, "latitude", 90.0)
@@ -195,6 +205,17 @@ def check_image(folder: Path, name: str) -> None:
     """The image is inside the dataset folder and can be decoded; ValueError otherwise."""
     from PIL import Image
 
+    path = image_path(folder, name)
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"image: {name[:80]!r} cannot be decoded ({error})") from error
+
+
+def image_path(folder: Path, name: str) -> Path:
+    """Where an image is, links followed; ValueError unless it is a file inside the dataset
+    folder."""
     try:
         root = folder.resolve()
         path = (root / name).resolve()
@@ -206,8 +227,4 @@ def check_image(folder: Path, name: str) -> None:
         raise ValueError(f"image: {name[:80]!r} is outside the dataset folder")
     if not exists:
         raise ValueError(f"image: {name[:80]!r} does not exist")
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image: {name[:80]!r} cannot be decoded ({error})") from error
+    return path
