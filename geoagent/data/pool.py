@@ -19,10 +19,10 @@ from geoagent.data.record import (
     RECORDS_FILE,
     Record,
     Rejected,
-    as_record,
     parse_line,
     read_bytes,
     reason_kind,
+    to_record,
 )
 from geoagent.errors import UsageError
 from geoagent.geo.cells import cell_of
@@ -164,7 +164,7 @@ class _Reader:
             row = parse_line(raw.decode("utf-8", errors="replace"))
             if self.split is not None and (row.get("split") or DEFAULT_SPLIT) != self.split:
                 return
-            record = as_record(row, None)
+            record = to_record(row)
         except ValueError as error:
             self._refusals.add(number, str(row.get("id", ""))[:200], str(error))
         else:

@@ -18,9 +18,9 @@ from geoagent.data.balance import as_map, as_tsv
 from geoagent.data.draw import Draw, draw
 from geoagent.data.pool import Pool, read_pool
 from geoagent.data.quotas import WEIGHTS, unknown_figures
-from geoagent.data.record import RECORDS_FILE, image_path
+from geoagent.data.record import DATASET_FILE, RECORDS_FILE, find_image, image_root
 from geoagent.errors import UsageError
-from geoagent.files import json_line, new_folder, write_atomic, write_json
+from geoagent.files import new_folder, write_atomic, write_json, write_jsonl
 from geoagent.geo.build import version
 from geoagent.geo.cells import populations
 from geoagent.geo.countries import countries
@@ -32,7 +32,7 @@ METHOD: Final = 1
 """Raise it when the same rows and seed give another sample."""
 _IMAGES: Final = "images"
 _TABLE, _MAP, _SETTINGS = "sample.tsv", "sample.png", "sample.json"
-_OWN: Final = (RECORDS_FILE, _TABLE, _MAP, _SETTINGS)
+_OWN: Final = (RECORDS_FILE, DATASET_FILE, _TABLE, _MAP, _SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -89,19 +89,22 @@ def _check(sources: Sequence[Source], folder: Path | None) -> None:
 
 def _drawn(source: Source, seed: int, split: str | None, bar: Progress) -> Draw:
     pool = read_pool(source.folder, seed, split, bar)
+    root = image_root(source.folder)
     with pool.file.open("rb") as file:
-        return draw(pool, populations(), source.count, lambda places: _lost(pool, places, file))
+        return draw(
+            pool, populations(), source.count, lambda places: _lost(pool, root, places, file)
+        )
 
 
-def _lost(pool: Pool, places: Sequence[int], file: BinaryIO) -> list[int]:
+def _lost(pool: Pool, root: Path, places: Sequence[int], file: BinaryIO) -> list[int]:
     """Rows whose image isn't there. Only rows that were drawn are looked at: to look at millions
     of files takes longer than all the rest."""
     lost = []
     for place in places:
         row = pool.read(place, file)
         try:
-            image = image_path(pool.folder, row["image"])
-            if _name(image, pool.folder, "") in _OWN:
+            image = find_image(root, row["image"])
+            if _name(image, root, "") in _OWN:
                 raise ValueError(f"image: {image.name!r} is no image")
         except ValueError as error:
             pool.refuse(place, str(row["id"])[:200], str(error), file)
@@ -112,23 +115,27 @@ def _lost(pool: Pool, places: Sequence[int], file: BinaryIO) -> list[int]:
 def _write(part: Path, draws: Mapping[str, Draw], bar: Progress) -> dict[str, int]:
     """records.jsonl and the images; returns how many images were linked and copied."""
     placed = {"linked": 0, "copied": 0}
-    count = sum(len(drawn.chosen) for drawn in draws.values())
-    task = bar.add_task("writing", total=count)
-    with (part / RECORDS_FILE).open("w", encoding="utf-8") as output:
+    task = bar.add_task("writing", total=sum(len(drawn.chosen) for drawn in draws.values()))
+
+    def rows() -> Iterator[dict[str, Any]]:
         for name, drawn in draws.items():
             prefix = name if len(draws) > 1 else ""
-            for row in _rows(drawn, prefix):
-                image = image_path(drawn.pool.folder, row["image"])
-                row["image"] = _name(image, drawn.pool.folder, prefix)
+            root = image_root(drawn.pool.folder)
+            for row in _chosen(drawn, prefix):
+                try:
+                    image = find_image(root, row["image"])
+                except ValueError as error:  # it was there a moment ago
+                    raise UsageError(f"{drawn.pool.file}: {row['id']}: {error}") from error
+                row["image"] = _name(image, root, prefix)
                 _place(image, part / row["image"], placed)
-                output.write(json_line(row) + "\n")
+                yield row
                 bar.advance(task)
-        output.flush()
-        os.fsync(output.fileno())
+
+    write_jsonl(part / RECORDS_FILE, rows())
     return placed
 
 
-def _rows(drawn: Draw, prefix: str) -> Iterator[dict[str, Any]]:
+def _chosen(drawn: Draw, prefix: str) -> Iterator[dict[str, Any]]:
     """The chosen rows in the file's order; their ids are unique among several sources."""
     with drawn.pool.file.open("rb") as file:
         for place in drawn.chosen.tolist():
@@ -136,9 +143,9 @@ def _rows(drawn: Draw, prefix: str) -> Iterator[dict[str, Any]]:
             yield {**row, "id": f"{prefix}-{row['id']}", "source": prefix} if prefix else row
 
 
-def _name(image: Path, folder: Path, prefix: str) -> str:
+def _name(image: Path, root: Path, prefix: str) -> str:
     """What an image is called in the sample: as it was; of several sources, each has a folder."""
-    inside = image.relative_to(folder.resolve())
+    inside = image.relative_to(root)
     return (Path(_IMAGES, prefix, inside) if prefix else inside).as_posix()
 
 

@@ -18,7 +18,7 @@ from geoagent.data.pool import _EXAMPLES, named, read_pool
 from geoagent.data.record import read_records
 from geoagent.data.sampling import Source, sample
 from geoagent.errors import UsageError
-from geoagent.files import write_jsonl
+from geoagent.files import write_json, write_jsonl
 from geoagent.geo.cells import COLUMNS, ROWS, cell_of, populations
 from geoagent.geo.countries import countries
 
@@ -177,6 +177,16 @@ def test_images_outside_the_folder_stay_there(source: Path, tmp_path: Path) -> N
     draws = sample([Source(source, 88)], tmp_path / "out")
     assert draws["world"].pool.refusals.counts == {"image: … is outside the dataset folder": 2}
     assert b"mine" not in contents(tmp_path / "out").values()
+
+
+def test_images_of_a_source_may_be_elsewhere(source: Path, tmp_path: Path) -> None:
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    write_jsonl(prepared / "records.jsonl", rows())
+    write_json(prepared / "dataset.json", {"images": str(source)})
+    sample([Source(prepared, 20)], tmp_path / "out")
+    shutil.rmtree(source)
+    assert len(read_records(tmp_path / "out", strict=True)[0]) == 20
 
 
 def test_rows_without_their_image_are_replaced(source: Path, tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""How long a bias-reducing sample of a million rows takes, and its memory: `make bench-sampling`.
+
+The rows are made by chance: at the gazetteer's cities, which are mostly where cameras are as well,
+up to 0.2° off. They share 50,000 images, so that as many files need not be made as rows. The command
+is run as a person runs it, in a process of its own: once on rows that have a country's code, once on
+rows that have coordinates only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from geoagent.errors import UsageError, exit_code
+from geoagent.files import read_json, read_jsonl, write_json, write_jsonl
+from geoagent.geo.gazetteer import gazetteer
+
+IMAGES: Final = 50_000
+KINDS: Final = {"code": "rows have a country's code", "coordinates": "rows have coordinates only"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, metavar="N", help="(1000000)")
+    parser.add_argument("--count", type=int, default=20_000, metavar="M", help="(20000)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    options = parser.parse_args(arguments)
+
+    def program() -> int:
+        figures = measure(options.rows, options.count)
+        if options.json:
+            write_json(options.json, figures)
+        show(figures)
+        return 0
+
+    return exit_code(program)
+
+
+def measure(rows: int, count: int) -> dict[str, Any]:
+    """All figures, as JSON."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        image = folder / "code" / "images"
+        image.mkdir(parents=True)
+        for number in range(min(IMAGES, rows)):
+            (image / f"{number:05d}.jpg").write_bytes(b"\xff\xd8")
+        cases = {}
+        for kind in KINDS:
+            make(folder / kind, rows, kind)
+            write_json(folder / kind / "dataset.json", {"images": str(folder / "code")})
+            cases[kind] = run(folder / kind, folder / f"{kind}-sample", count)
+    return {"cores": len(os.sched_getaffinity(0)), "rows": rows, "count": count, "cases": cases}
+
+
+def make(folder: Path, rows: int, kind: str) -> None:
+    """A dataset folder's records.jsonl."""
+    folder.mkdir(exist_ok=True)
+    cities = gazetteer().all_cities()
+    chance = np.random.default_rng(0)
+    numbers = chance.integers(len(cities), size=rows)
+    off = chance.uniform(-0.2, 0.2, size=(rows, 2))
+
+    def lines() -> Any:
+        for number, (city, (north, east)) in enumerate(
+            zip(numbers.tolist(), off.tolist(), strict=True)
+        ):
+            name, code, region, latitude, longitude = cities[city]
+            known = {"country": code, "region": region, "city": name, "country_code": code}
+            yield {
+                "id": str(number),
+                "image": f"images/{number % IMAGES:05d}.jpg",
+                "latitude": round(min(max(latitude + north, -90.0), 90.0), 5),
+                "longitude": round(min(max(longitude + east, -180.0), 180.0), 5),
+                **(known if kind == "code" else {}),
+            }
+
+    write_jsonl(folder / "records.jsonl", lines())
+
+
+def run(source: Path, target: Path, count: int) -> dict[str, Any]:
+    """The command's seconds and peak memory; UsageError unless it made what was asked for."""
+    words = ["data", "sample", str(source), str(target), "--count", str(count)]
+    started = time.perf_counter()
+    with (target.parent / "log").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "geoagent.cli", *words], stdout=log, stderr=log
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        if process.returncode:
+            raise UsageError(f"{' '.join(words)} failed: {log.read()[-2000:]}")
+    made = read_json(target / "sample.json")
+    ids = {row["id"] for row in read_jsonl(target / "records.jsonl")}
+    if len(ids) != count:
+        raise UsageError(f"{target}: {len(ids)} different rows instead of {count}")
+    return {
+        "seconds": round(seconds, 1),
+        "peak_mib": round(used.ru_maxrss / 1024),
+        "file_mib": round((source / "records.jsonl").stat().st_size / 2**20),
+        "at_sea": made["sources"][0]["at_sea"],
+        "images": made["images"],
+    }
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print the figures on standard output."""
+    table = Table(title=f"{figures['count']:,} of {figures['rows']:,} rows")
+    for column in ("source", "seconds", "peak MiB", "records.jsonl MiB", "images"):
+        table.add_column(column, justify="left" if column == "source" else "right")
+    for kind, row in figures["cases"].items():
+        images = sum(row["images"].values())
+        size = f"{row['file_mib']:,}"
+        table.add_row(KINDS[kind], f"{row['seconds']}", f"{row['peak_mib']:,}", size, f"{images:,}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
