@@ -1,9 +1,9 @@
 """How long a bias-reducing sample of a million rows takes, and its memory: `make bench-sampling`.
 
 The rows are made by chance: at the gazetteer's cities, which are mostly where cameras are as well,
-up to 0.2° off. They share 50,000 images, so that as many files need not be made as rows. The command
-is run as a person runs it, in a process of its own: once on rows that have a country's code, once on
-rows that have coordinates only.
+up to 0.2° off. They share 50,000 images, so that as many files need not be made as rows. The
+command runs in a process of its own: once on rows that have a country's code, once on rows that
+have coordinates only.
 """
 
 from __future__ import annotations
@@ -27,6 +27,16 @@ from geoagent.geo.gazetteer import gazetteer
 
 IMAGES: Final = 50_000
 KINDS: Final = {"code": "rows have a country's code", "coordinates": "rows have coordinates only"}
+
+CHILD: Final = """
+import re, sys
+from geoagent.cli import main
+code = main(sys.argv[1:])
+print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+sys.exit(code)
+"""
+"""The command, and its peak memory in KiB as the last word of what it prints. What the system tells
+the parent counts the parent's own memory, too."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,23 +101,19 @@ def run(source: Path, target: Path, count: int) -> dict[str, Any]:
     """The command's seconds and peak memory; UsageError unless it made what was asked for."""
     words = ["data", "sample", str(source), str(target), "--count", str(count)]
     started = time.perf_counter()
-    with (target.parent / "log").open("w+", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "geoagent.cli", *words], stdout=log, stderr=log
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        log.seek(0)
-        if process.returncode:
-            raise UsageError(f"{' '.join(words)} failed: {log.read()[-2000:]}")
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, *words], capture_output=True, text=True, check=False
+    )
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise UsageError(f"{' '.join(words)} failed: {done.stderr[-2000:]}")
     made = read_json(target / "sample.json")
     ids = {row["id"] for row in read_jsonl(target / "records.jsonl")}
     if len(ids) != count:
         raise UsageError(f"{target}: {len(ids)} different rows instead of {count}")
     return {
         "seconds": round(seconds, 1),
-        "peak_mib": round(used.ru_maxrss / 1024),
+        "peak_mib": round(int(done.stdout.split()[-1]) / 1024),
         "file_mib": round((source / "records.jsonl").stat().st_size / 2**20),
         "at_sea": made["sources"][0]["at_sea"],
         "images": made["images"],

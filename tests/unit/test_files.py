@@ -92,9 +92,13 @@ def test_run_directory(tmp_path: Path) -> None:
 
 def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "out"
-    with pytest.raises(KeyError), new_folder(folder) as part:
+
+    def half(part: Path) -> None:
         (part / "a").write_text("half")
         raise KeyError
+
+    with pytest.raises(KeyError), new_folder(folder) as part:
+        half(part)
     assert [*folder.parent.iterdir()] == []
     folder.mkdir()  # an empty folder may become it
     with new_folder(folder) as part:
