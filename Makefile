@@ -56,7 +56,7 @@ bench-agent: setup ## how well and how fast the demo's agent answers (four minut
 bench-geocoder: setup ## how right and how fast the geocoder is (a minute) [ARGS="--json FILE"]
 	@$(PY) benchmarks/geocoder.py $(ARGS)
 
-bench-sampling: setup ## how long 20,000 of a million rows take to draw (a minute) [ARGS="--json FILE"]
+bench-sampling: setup ## how long 20,000 of a million rows take to draw (two minutes) [ARGS="--json FILE"]
 	@$(PY) benchmarks/sampling.py $(ARGS)
 
 test-vllm: setup ## the agent on vLLM against llama.cpp, on the CPU; not in CI (6 GB) [PLACE=.vllm]

@@ -129,19 +129,29 @@ def new_folder(folder: Path) -> Iterator[Path]:
     What earlier ones that were killed have left, an hour ago or more, is removed as well.
     UsageError if there is something already, or nothing can be written.
     """
-    part = folder.with_name(f".{folder.name}.{os.getpid()}")
+    place = folder.absolute()  # '.' has no name
+    part = place.with_name(f".{place.name}.{os.getpid()}")
+    require_new(folder)
     try:
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise UsageError(f"{folder}: exists already; name a new folder")
-        sweep_parts(folder)
+        sweep_parts(place)
         part.mkdir(parents=True)
         yield part
-        part.rename(folder)
+        part.rename(place)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"{folder}: cannot be written ({reason})") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def require_new(folder: Path) -> None:
+    """UsageError unless a folder isn't there yet or is empty."""
+    try:
+        taken = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be read ({error.strerror})") from error
+    if taken:
+        raise UsageError(f"{folder}: exists already; name a new folder")
 
 
 def sweep_parts(folder: Path) -> None:

@@ -20,7 +20,7 @@ from geoagent.data.pool import Pool, read_pool
 from geoagent.data.quotas import WEIGHTS, unknown_figures
 from geoagent.data.record import DATASET_FILE, RECORDS_FILE, find_image, image_root
 from geoagent.errors import UsageError
-from geoagent.files import new_folder, write_atomic, write_json, write_jsonl
+from geoagent.files import new_folder, require_new, write_atomic, write_json, write_jsonl
 from geoagent.geo.build import version
 from geoagent.geo.cells import populations
 from geoagent.geo.countries import countries
@@ -57,8 +57,7 @@ def sample(
 
     Returns the draws by the sources' names. Rows are as they were, but `image` is where links led
     to. Of several sources, `source` is the source's name, and it is put in front of the id, and of
-    the image's path. UsageError: a source
-    has too few usable rows, or the folder exists already.
+    the image's path. UsageError: a source has too few usable rows, or the folder exists already.
     """
     _check(sources, folder)
     with _progress() as bar:
@@ -83,13 +82,13 @@ def _check(sources: Sequence[Source], folder: Path | None) -> None:
     names = [source.name for source in sources]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"two sources are called {twice}; their names tell their rows apart")
-    if folder is not None and folder.exists() and (folder.is_file() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: exists already; name a new folder")
+    if folder is not None:
+        require_new(folder)
 
 
 def _drawn(source: Source, seed: int, split: str | None, bar: Progress) -> Draw:
-    pool = read_pool(source.folder, seed, split, bar)
     root = image_root(source.folder)
+    pool = read_pool(source.folder, seed, split, bar)
     with pool.file.open("rb") as file:
         return draw(
             pool, populations(), source.count, lambda places: _lost(pool, root, places, file)

@@ -365,6 +365,8 @@ def test_refused_rows_make_the_exit_code_2_and_the_sample_is_there(
         (("{world}", "{out}", "--count", "0"), "0 rows asked for"),
         (("{world}", "{out}", "--count", "91"), "90 rows can be used, fewer than the 91 asked for"),
         (("{world}", "{world}", "--count", "5"), "exists already"),
+        (("{world}", ".", "--count", "5"), "exists already"),
+        (("{world}", "{world}/records.jsonl/x", "--count", "5"), "x: cannot be written"),
         (("{world}:5", "{world}:5", "{out}"), "two sources are called world"),
         (("{out}/none", "{out}", "--count", "5"), "there is no such folder"),
         (("{world}/images", "{out}", "--count", "5"), "a dataset folder needs this file"),
