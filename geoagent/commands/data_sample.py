@@ -23,15 +23,13 @@ def _data_sample(options: argparse.Namespace) -> int:
     from geoagent.data.balance import as_table
     from geoagent.data.sampling import sample
 
-    *words, folder = options.folders
-    if not words:
-        raise UsageError("data sample: name SRC and DST")
-    sources = [_source(word, options.count) for word in words]
-    draws = sample(sources, None if options.dry_run else Path(folder), options.seed, options.split)
+    sources = [_source(word, options.count) for word in options.sources]
+    target = None if options.dry_run else options.folder
+    draws = sample(sources, target, options.seed, options.split)
     Console(highlight=False).print(as_table(draws))
     refused = _tell(draws)
-    if not options.dry_run:
-        print(Path(folder) / "records.jsonl")
+    if target is not None:
+        print(target / "records.jsonl")
     return 2 if refused else 0
 
 
@@ -39,7 +37,7 @@ def _source(word: str, count: int | None) -> Source:
     """SRC, or SRC:COUNT unless there is a folder of that whole name."""
     from geoagent.data.sampling import Source
 
-    match = re.fullmatch(r"(.+):(\d+)", word)
+    match = re.fullmatch(r"(.+):(\d{1,12})", word)
     if match and not Path(word).exists():
         return Source(Path(match[1]), int(match[2]))
     if count is None:
@@ -82,11 +80,9 @@ def add(kinds: Any) -> None:
         %(prog)s data/osv5m:12500 data/geocomp:7500 data/geoseek-loc""",
     )
     sample.add_argument(
-        "folders",
-        nargs="+",
-        metavar="SRC[:M]… DST",
-        help="dataset folders with how many rows to draw of each, and the folder to make",
+        "sources", nargs="+", metavar="SRC[:M]", help="dataset folder, and how many rows to draw"
     )
+    sample.add_argument("folder", type=Path, metavar="DST", help="the folder to make")
     sample.add_argument("--count", type=int, metavar="M", help="rows of each SRC without :M")
     sample.add_argument("--seed", type=int, default=0, metavar="K", help="of the draw (0)")
     sample.add_argument("--split", metavar="NAME", help="draw from this split only")

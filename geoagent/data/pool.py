@@ -117,7 +117,8 @@ class Pool:
 
 def mark(row_id: str, seed: int) -> int:
     """64 bits that stand for a row: where chance needs a number for it, and to find it twice."""
-    digest = hashlib.blake2b(row_id.encode(errors="surrogatepass"), digest_size=8, key=b"%d" % seed)
+    text = f"{seed}/{row_id}".encode(errors="surrogatepass")
+    digest = hashlib.blake2b(text, digest_size=8)
     return int.from_bytes(digest.digest(), "little")
 
 

@@ -345,6 +345,11 @@ def test_counts_may_follow_the_folders(source: Path, tmp_path: Path) -> None:
     assert counts == {"world": 12, "more": 3, "set:7": 3}
 
 
+@pytest.mark.parametrize("seed", [-1, 10**100])
+def test_any_whole_number_is_a_seed(source: Path, tmp_path: Path, seed: int) -> None:
+    assert run(source, tmp_path / "out", "--count", 3, f"--seed={seed}") == 0
+
+
 def test_refused_rows_make_the_exit_code_2_and_the_sample_is_there(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -360,7 +365,7 @@ def test_refused_rows_make_the_exit_code_2_and_the_sample_is_there(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("{world}", "--count", "5"), "name SRC and DST"),
+        (("{world}", "--count", "5"), "arguments are required: DST"),
         (("{world}", "{out}"), "how many? give --count M, or name it"),
         (("{world}", "{out}", "--count", "0"), "0 rows asked for"),
         (("{world}", "{out}", "--count", "91"), "90 rows can be used, fewer than the 91 asked for"),
