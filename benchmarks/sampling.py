@@ -29,14 +29,14 @@ IMAGES: Final = 50_000
 KINDS: Final = {"code": "rows have a country's code", "coordinates": "rows have coordinates only"}
 
 CHILD: Final = """
-import re, sys
+import re, sys, time
 from geoagent.cli import main
 code = main(sys.argv[1:])
-print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+print(time.process_time(), re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
 sys.exit(code)
 """
-"""The command, and its peak memory in KiB as the last word of what it prints. What the system tells
-the parent counts the parent's own memory, too."""
+"""The command, then seconds of CPU time and peak memory in KiB. What the system tells the parent of
+its child counts the parent's own memory, too."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,13 +107,15 @@ def run(source: Path, target: Path, count: int) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     if done.returncode:
         raise UsageError(f"{' '.join(words)} failed: {done.stderr[-2000:]}")
+    *_, cpu_s, peak_kib = done.stdout.split()
     made = read_json(target / "sample.json")
     ids = {row["id"] for row in read_jsonl(target / "records.jsonl")}
     if len(ids) != count:
         raise UsageError(f"{target}: {len(ids)} different rows instead of {count}")
     return {
         "seconds": round(seconds, 1),
-        "peak_mib": round(int(done.stdout.split()[-1]) / 1024),
+        "cpu_seconds": round(float(cpu_s), 1),
+        "peak_mib": round(int(peak_kib) / 1024),
         "file_mib": round((source / "records.jsonl").stat().st_size / 2**20),
         "at_sea": made["sources"][0]["at_sea"],
         "images": made["images"],
@@ -123,12 +125,12 @@ def run(source: Path, target: Path, count: int) -> dict[str, Any]:
 def show(figures: dict[str, Any]) -> None:
     """Print the figures on standard output."""
     table = Table(title=f"{figures['count']:,} of {figures['rows']:,} rows")
-    for column in ("source", "seconds", "peak MiB", "records.jsonl MiB", "images"):
+    for column in ("source", "seconds", "CPU s", "peak MiB", "records.jsonl MiB", "images"):
         table.add_column(column, justify="left" if column == "source" else "right")
     for kind, row in figures["cases"].items():
-        images = sum(row["images"].values())
-        size = f"{row['file_mib']:,}"
-        table.add_row(KINDS[kind], f"{row['seconds']}", f"{row['peak_mib']:,}", size, f"{images:,}")
+        times = f"{row['seconds']}", f"{row['cpu_seconds']}"
+        sizes = f"{row['peak_mib']:,}", f"{row['file_mib']:,}"
+        table.add_row(KINDS[kind], *times, *sizes, f"{sum(row['images'].values()):,}")
     Console().print(table)
 
 
