@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from geoagent.data.record import reason_kind
 from geoagent.errors import UsageError
-from geoagent.files import short
+from geoagent.files import json_line, short
 
 _TOLD: Final = 5
 """Rows of a file that are told of the same reason."""
@@ -117,14 +117,8 @@ def counted(count: int, what: str) -> str:
 
 
 def line(value: Mapping[str, Any]) -> str:
-    """One JSON object as one line; what the output's encoding lacks is escaped, as half surrogate
-    pairs are in UTF-8."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(value, ensure_ascii=True)
-    return text
+    """One JSON object as one line, in letters that standard output has."""
+    return json_line(value, getattr(sys.stdout, "encoding", None) or "utf-8")
 
 
 class Parser(argparse.ArgumentParser):

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -186,6 +187,13 @@ class Gazetteer:
             "WHERE c.level = ? ORDER BY c.id",
             (LEVELS.index("region"), LEVELS.index("city")),
         ).fetchall()
+
+    def people(self) -> Iterator[tuple[float, float, int]]:
+        """Latitude and longitude in degrees, and how many people live there, of all cities."""
+        return self._database.execute(
+            "SELECT latitude, longitude, population FROM place WHERE level = ? AND population > 0",
+            (LEVELS.index("city"),),
+        )
 
     def _find(self, level: str, country_code: str, name: str, limit: int) -> list[Entry]:
         """Places of this very name; without any, those that share it but for the kind."""
