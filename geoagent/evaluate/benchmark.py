@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 import geoagent.data
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import RECORDS_FILE, Record, read_records
+from geoagent.data.swift import truth
 from geoagent.errors import UsageError
 from geoagent.evaluate.completions import STAGE, Completions, Key, Shard, claimed, mark
+from geoagent.evaluate.groups import available
 from geoagent.evaluate.metrics import metrics, uniform_guess
 from geoagent.evaluate.models import Candidate, candidates
 from geoagent.evaluate.rows import prediction
+from geoagent.evaluate.rules import RULES
 from geoagent.evaluate.scoring import Scorer, gain
 from geoagent.evaluate.table import table
 from geoagent.files import write_atomic, write_json, write_jsonl
@@ -239,11 +243,13 @@ class Evaluation:
         result: dict[str, Any] = {"models": {}, "last": self.models[-1].name}
         greedy: dict[str, Rows] = {}
         drawn: dict[str, Rows] = {}
+        by = self._break_downs()
         for candidate in self.models:
             name = candidate.name
             steps.add(0, f"{self.benchmark.name}: scoring, {name}")
             greedy[name], drawn[name] = self._rows(name, 0), self._draws(name)
-            figures = {**metrics(greedy[name]), **scorer.score(greedy[name], steps.add)}
+            figures = metrics(greedy[name], by, RULES[self.config.eval.rules])
+            figures |= scorer.score(greedy[name], steps.add)
             if drawn[name]:
                 sampled = scorer.score(drawn[name], steps.add)
                 figures |= {f"sampled_{key}": sampled[key] for key in ("mean_reward", "rewards")}
@@ -266,6 +272,13 @@ class Evaluation:
         locate = locator(self.config.rewards.geocoder)
         rows = [prediction(model, record, text, locate) for record, text in texts]
         return [{**row, "draw": draw} for row in rows] if draw else rows
+
+    def _break_downs(self) -> list[str]:
+        """Those that the records have usable columns for."""
+        usable, problems = available([{**truth(record), **record.extra} for record in self.records])
+        for problem in problems:
+            print(f"warning: {self.benchmark.folder}: {problem}", file=sys.stderr, flush=True)
+        return usable
 
     def _draws(self, model: str) -> Rows:
         return [row for n in range(self.benchmark.draws) for row in self._rows(model, n + 1)]
