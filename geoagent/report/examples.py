@@ -36,7 +36,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Example:
-    """A prediction to look at; `image` is a data: address, or empty with the reason in `missing`."""
+    """A prediction to look at; `image` is a data: address, or empty, and `missing` says why."""
 
     id: str
     distance_km: float | None

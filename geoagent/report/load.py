@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from geoagent.data.record import parse_line, read_lines
 from geoagent.errors import UsageError
-from geoagent.evaluate.metrics import row_distances
+from geoagent.evaluate import predictions as checked
+from geoagent.evaluate.rules import GEOAGENT
 from geoagent.files import read_if_there, read_json
 from geoagent.report.curves import Curves, read_curves
 from geoagent.run import Run
@@ -143,15 +144,11 @@ def read_predictions(file: Path) -> dict[str, Predictions]:
     """Rows of predictions.jsonl by model; UsageError names the line of one that cannot be used."""
     kept: dict[str, list[dict[str, Any]]] = {}
     numbers: dict[str, list[int]] = {}
-    seen: set[tuple[str, str]] = set()
     for number, line in read_lines(file):
         try:
             row = _row(parse_line(line))
-            if (row["model"], row["id"]) in seen:
-                raise ValueError(f"id '{row['id']}' is used by an earlier row of {row['model']}")
         except ValueError as error:
             raise _broken(file, number, str(error)) from error
-        seen.add((row["model"], row["id"]))
         kept.setdefault(row["model"], []).append(row)
         numbers.setdefault(row["model"], []).append(number)
     return {name: _columns(file, rows, numbers[name]) for name, rows in kept.items()}
@@ -172,14 +169,16 @@ def _columns(file: Path, rows: list[dict[str, Any]], numbers: list[int]) -> Pred
     import numpy as np
 
     try:
-        distances = row_distances(rows)
+        columns, _ = checked.read(
+            [{name: row[name] for name in row if name not in _TEXTS} for row in rows], (), GEOAGENT
+        )
     except ValueError as error:
         message, number = error.args
         raise _broken(file, numbers[number - 1], message) from error
     return Predictions(
         ids=[row["id"] for row in rows],
         places=np.array([[row[name] for name in _PLACES] for row in rows], dtype=float),
-        distance_km=distances,
+        distance_km=np.where(np.isfinite(columns.distance_km), columns.distance_km, np.nan),
         country=[row["country"] for row in rows],
         country_code=[row["country_code"] for row in rows],
         answer=[row["answer"] for row in rows],
