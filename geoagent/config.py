@@ -37,6 +37,7 @@ REWARD_NAMES: Final = (
     "coordinates",
     "judge",
 )
+RULE_NAMES: Final = ("geoagent", "geovista")
 
 
 def _limited(

@@ -57,7 +57,7 @@ def available(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     """The break-downs of a benchmark that these rows can be sorted into; and for those that they
     have the columns for, but not the values, what is wrong."""
     common = set(rows[0]).intersection(*rows) if rows else set()
-    names = [name for name in COLUMNS if name in common and name not in SCENE]
+    names: list[str] = [name for name in COLUMNS if name in common and name not in SCENE]
     if "scene" not in names and common.issuperset(SCENE):
         names.append("scene")
     if any(row.get("country") for row in rows):

@@ -78,12 +78,12 @@ def read(rows: Iterable[Row], by: Sequence[str], rules: Rules) -> tuple[Columns,
     first = 0
     for some in _chunks(rows):
         try:
-            ids.add(some)
             columns, found = _extract(some, groups, rules)
+            ids.add(some)
             for group, named in zip(groups, found, strict=True):
                 group.add(named)
         except ValueError as error:
-            number, reason = _first_bad(some, groups, rules, error)
+            reason, number = _first_bad(some, groups, rules, ids, error)
             raise ValueError(reason, first + number) from None
         chunks.append(columns)
         first += len(some)
@@ -100,17 +100,18 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _first_bad(
-    rows: Sequence[Row], groups: Sequence[Groups], rules: Rules, error: ValueError
-) -> tuple[int, str]:
-    """Which of the rows (from 1) an error is about, and what it says."""
-    if len(error.args) == 2:
-        return error.args[1], error.args[0]
+    rows: Sequence[Row], groups: Sequence[Groups], rules: Rules, ids: _Ids, error: ValueError
+) -> tuple[str, int]:
+    """What is wrong with the first row that an error may be about, and its number from 1."""
+    if len(error.args) == 2:  # it knows
+        return error.args[0], error.args[1]
     for number, row in enumerate(rows, start=1):
         try:
             _extract([row], groups, rules)
+            ids.add([row])
         except ValueError as own:
-            return number, str(own)
-    return len(rows), str(error)
+            return str(own.args[0]), number
+    return str(error), len(rows)
 
 
 def _extract(

@@ -442,7 +442,8 @@ PREDICTION = {
 def test_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    miss = {**PREDICTION, "predicted_latitude": None, "predicted_longitude": None, "x": "q"}
+    miss = {**PREDICTION, "id": "b", "x": "q"}
+    miss |= {"predicted_latitude": None, "predicted_longitude": None}
     lines = "\n\n".join(json.dumps(row) for row in ({**PREDICTION, "x": "p"}, miss))
     stdin(monkeypatch, lines)
     assert cli.main(["metrics", "-", "--by", "x"]) == 0
