@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -143,7 +144,7 @@ def classes_chart(name: str, lines: Sequence[Line]) -> Chart:
     return _chart(name, "How far off", "Each image is in the smallest class that it fits.", figure)
 
 
-def error_map(name: str, line: Line) -> Chart | None:
+def error_map(name: str, line: Line, wide: bool = True) -> Chart | None:
     """Great circles from truth to prediction; of many, a random but fixed sample. None if nothing
     was located."""
     import numpy as np
@@ -162,14 +163,15 @@ def error_map(name: str, line: Line) -> Chart | None:
     figure = new_figure(1200, 680)
     axes = world_axes(figure)
     order = np.argsort(-km, kind="stable")  # short errors above long ones
-    arcs = draw_arcs(axes, *places[order].T, values=km[order])
-    draw_points(axes, places[:, 0], places[:, 1], color=_INK)
+    lat, lon, to_lat, to_lon = places[order].T
+    arcs = draw_arcs(axes, lat, lon, to_lat, to_lon, values=km[order])
+    draw_points(axes, lat, lon, color=_INK)
     add_scale(axes, arcs, "error, km")
     caption = f"From each truth (dot) to where {line.label} placed it"
     caption += f"; {len(distances) - len(located):,} of {len(distances):,} images were not located"
     if len(shown) < len(located):
         caption += f"; drawn: a random sample of {MAX_ARCS:,} of the {len(located):,} that were"
-    return _chart(name, f"Errors of {line.label}", f"{caption}.", figure, wide=True)
+    return _chart(name, f"Errors of {line.label}", f"{caption}.", figure, wide)
 
 
 # --- training ----------------------------------------------------------------------------------
@@ -355,7 +357,8 @@ def _look(number: int) -> dict[str, Any]:
 
 def _plain(text: str) -> str:
     """A label as matplotlib draws it letter by letter: no formulas, no hidden entries."""
-    shown = text if len(text) <= 40 else f"{text[:39]}…"
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
     return ("\u200b" if shown.startswith("_") else "") + shown.replace("$", r"\$")
 
 
@@ -364,7 +367,12 @@ def _slug(text: str) -> str:
 
 
 def _chart(name: str, title: str, caption: str, figure: Figure, wide: bool = False) -> Chart:
-    return Chart(name, title, caption, inline_svg(to_svg(figure), name), to_png(figure), wide)
+    with warnings.catch_warnings():
+        # Names in scripts that the font has not got are drawn as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        svg, png = to_svg(figure), to_png(figure)
+    name = _slug(name)  # a benchmark and a column may be called anything
+    return Chart(name, title, caption, inline_svg(svg, name), png, wide)
 
 
 @cache
@@ -393,6 +401,9 @@ def _variables() -> dict[str, str]:
     }
 
 
+_PATH: Final = re.compile(r' d="[^"]*"')
+_DIGITS: Final = re.compile(r"(\.\d\d)\d+")
+"""More than two decimals are less than can be seen, and half of the page's size."""
 _UNWANTED: Final = re.compile(
     r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", re.S
 )
@@ -406,6 +417,7 @@ def inline_svg(svg: str, prefix: str) -> str:
     svg = re.sub(r'href="#', f'href="#{prefix}-', svg).replace("url(#", f"url(#{prefix}-")
     head, end, body = svg.partition(">")
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
+    body = _PATH.sub(lambda found: _DIGITS.sub(r"\1", found.group()), body)
     body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, count=1, flags=re.S)
     variables = _variables()
     colors = re.compile("|".join(variables))

@@ -57,7 +57,7 @@ class Evaluation:
         """The model that the others led to."""
         models = list(self.metrics["models"])
         last = self.metrics.get("last")
-        return last if last in models else models[-1]
+        return str(last) if last in models else models[-1]
 
     @property
     def samples(self) -> Path | None:

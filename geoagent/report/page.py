@@ -35,6 +35,8 @@ from geoagent.run import Run
 TEMPLATES: Final = Path(__file__).with_name("templates")
 FILE: Final = "report.html"
 _TILES: Final = ("geoscore", "accuracy_25km", "accuracy_200km", "accuracy_750km", "median_km")
+MAX_MAPS: Final = 4
+"""Of a comparison; each is a third of a megabyte."""
 _STAGES: Final = {"sft": "SFT", "grpo": "GRPO"}
 
 
@@ -55,6 +57,12 @@ class Section:
     confusion: Confusion | None
     best: list[Example]
     worst: list[Example]
+
+
+def place(runs: Sequence[Run]) -> Path:
+    """Where a report is written if nothing else is said."""
+    folder = runs[0].path / "report"
+    return folder if len(runs) == 1 else folder / "comparison"
 
 
 def make_report(runs: Sequence[Run], out: Path) -> Path:
@@ -146,6 +154,8 @@ def _section(loaded: Sequence[Loaded], name: str, sources: Sequence[Source]) -> 
     notes += [
         f"{one.name} was not evaluated on it." for one in loaded if one.evaluation(name) is None
     ]
+    if several and len(lines) > MAX_MAPS:
+        notes.append(f"Error maps are of the first {MAX_MAPS} of {len(lines)} runs.")
     best, worst = ([], []) if several else _examples(evaluation, model)
     return Section(
         name=name,
@@ -202,11 +212,11 @@ def _figures(
         charts.append(classes_chart(f"{name}-errors", lines))
     columns = dict.fromkeys(key for line in lines for key in line.figures.get("by", {}))
     charts += [breakdown_chart(f"{name}-by-{key}", key, lines) for key in columns]
-    mapped = lines if several else [last]
+    mapped = lines[:MAX_MAPS] if several else [last]
     for number, line in enumerate(mapped):
         if line.predictions is not None:
             suffix = f"-{number + 1}" if several else ""
-            charts.append(error_map(f"{name}-map{suffix}", line))
+            charts.append(error_map(f"{name}-map{suffix}", line, wide=not several))
     return [chart for chart in charts if chart is not None]
 
 
