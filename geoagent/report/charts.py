@@ -149,29 +149,40 @@ def error_map(name: str, line: Line, wide: bool = True) -> Chart | None:
     was located."""
     import numpy as np
 
+    assert line.predictions is not None
+    figure = map_figure(line.predictions)
+    if figure is None:
+        return None
+    distances = line.predictions.distance_km
+    missed, count = int(np.isnan(distances).sum()), len(distances)
+    caption = f"From each truth (dot) to where {line.label} placed it"
+    caption += f"; {missed:,} of {count:,} images were not located"
+    if count - missed > MAX_ARCS:
+        caption += f"; drawn: a random sample of {MAX_ARCS:,} of the {count - missed:,} that were"
+    return _chart(name, f"Errors of {line.label}", f"{caption}.", figure, wide)
+
+
+def map_figure(predictions: Predictions) -> Figure | None:
+    """The map, 1200 × 680 pixels, of at most MAX_ARCS images; None if nothing was located."""
+    import numpy as np
+
     from geoagent.figures.world import add_scale, draw_arcs, draw_points, world_axes
 
-    assert line.predictions is not None
-    distances = line.predictions.distance_km
+    distances = predictions.distance_km
     located = np.flatnonzero(~np.isnan(distances))
     if not len(located):
         return None
-    shown = located
     if len(located) > MAX_ARCS:
-        shown = np.sort(np.random.default_rng(_SEED).choice(located, MAX_ARCS, replace=False))
-    places, km = line.predictions.places[shown], distances[shown]
+        located = np.random.default_rng(_SEED).choice(located, MAX_ARCS, replace=False)
+    # Short errors above long ones; equal ones as in the file.
+    order = located[np.lexsort((located, -distances[located]))]
+    lat, lon, to_lat, to_lon = predictions.places[order].T
     figure = new_figure(1200, 680)
     axes = world_axes(figure)
-    order = np.argsort(-km, kind="stable")  # short errors above long ones
-    lat, lon, to_lat, to_lon = places[order].T
-    arcs = draw_arcs(axes, lat, lon, to_lat, to_lon, values=km[order])
+    arcs = draw_arcs(axes, lat, lon, to_lat, to_lon, values=distances[order])
     draw_points(axes, lat, lon, color=_INK)
     add_scale(axes, arcs, "error, km")
-    caption = f"From each truth (dot) to where {line.label} placed it"
-    caption += f"; {len(distances) - len(located):,} of {len(distances):,} images were not located"
-    if len(shown) < len(located):
-        caption += f"; drawn: a random sample of {MAX_ARCS:,} of the {len(located):,} that were"
-    return _chart(name, f"Errors of {line.label}", f"{caption}.", figure, wide)
+    return figure
 
 
 # --- training ----------------------------------------------------------------------------------
@@ -359,7 +370,7 @@ def _plain(text: str) -> str:
     """A label as matplotlib draws it letter by letter: no formulas, no hidden entries."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text)
     shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
-    return ("\u200b" if shown.startswith("_") else "") + shown.replace("$", r"\$")
+    return ("\u200b" if shown.startswith("_") or not shown else "") + shown.replace("$", r"\$")
 
 
 def _slug(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,22 +166,29 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _columns(file: Path, rows: list[dict[str, Any]], numbers: list[int]) -> Predictions:
-    import numpy as np
-
     try:
-        columns, _ = checked.read(
-            [{name: row[name] for name in row if name not in _TEXTS} for row in rows], (), GEOAGENT
-        )
+        return columns(rows)
     except ValueError as error:
         message, number = error.args
         raise _broken(file, numbers[number - 1], message) from error
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> Predictions:
+    """One model's rows of predictions.jsonl as columns.
+
+    ValueError(message, number of the row from 1) of the first that cannot be used.
+    """
+    import numpy as np
+
+    bare = [{name: row[name] for name in ("id", *_PLACES) if name in row} for row in rows]
+    found, _ = checked.read(bare, (), GEOAGENT)
     return Predictions(
         ids=[row["id"] for row in rows],
         places=np.array([[row[name] for name in _PLACES] for row in rows], dtype=float),
-        distance_km=np.where(np.isfinite(columns.distance_km), columns.distance_km, np.nan),
-        country=[row["country"] for row in rows],
-        country_code=[row["country_code"] for row in rows],
-        answer=[row["answer"] for row in rows],
+        distance_km=np.where(np.isfinite(found.distance_km), found.distance_km, np.nan),
+        country=[row["country"] or "" for row in rows],
+        country_code=[row["country_code"] or "" for row in rows],
+        answer=[row["answer"] or "" for row in rows],
     )
 
 

@@ -61,7 +61,7 @@ class Section:
 
 def place(runs: Sequence[Run]) -> Path:
     """Where a report is written if nothing else is said."""
-    folder = runs[0].path / "report"
+    folder = runs[0].report
     return folder if len(runs) == 1 else folder / "comparison"
 
 

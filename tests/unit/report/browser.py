@@ -98,7 +98,9 @@ class Page:
         return [address for address in addresses if not address.startswith("data:")]
 
     def screenshot(self, file: Path, whole: bool = True) -> None:
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=whole, **self._all(whole))
+        answer = self.call(
+            "Page.captureScreenshot", captureBeyondViewport=whole, **self._all(whole)
+        )
         file.write_bytes(base64.b64decode(answer["data"]))
 
     def _all(self, whole: bool) -> dict[str, Any]:
