@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from geoagent.geo.reverse import reverse_many
 from geoagent.report.load import Predictions
 
 SHOWN: Final = 12
-NOWHERE: Final = "not located"
+_NOWHERE: Final = "-"
+_AT_SEA: Final = "~"
+_NO_COUNTRY: Final = {_NOWHERE: "not located", _AT_SEA: "out at sea"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def confusion(predictions: Predictions) -> Confusion:
 
     The truth's is its country code, else its country's name, else the country at its coordinates.
     The prediction's is the one that the answer names first, else the country at the predicted
-    point; out at sea and without a point it is 'not located'.
+    point; that may be out at sea, and without a point the image was not located.
     """
     truths = _truths(predictions)
     said = _said(predictions)
@@ -73,14 +76,11 @@ def _truths(predictions: Predictions) -> list[str | None]:
     return _filled(codes, predictions, 0)
 
 
-def _said(predictions: Predictions) -> list[str | None]:
+def _said(predictions: Predictions) -> list[str]:
     named = [_code(next(iter(split_parts(answer)), "")) for answer in predictions.answer]
-    # Without a point the answer was nowhere, whatever it names.
-    located = [
-        code if distance == distance else None
-        for code, distance in zip(named, predictions.distance_km.tolist(), strict=True)
-    ]
-    return _filled(located, predictions, 2)
+    filled = _filled(named, predictions, 2)
+    distances = predictions.distance_km.tolist()
+    return [_placed(*one) for one in zip(filled, distances, strict=True)]
 
 
 def _filled(codes: Sequence[str | None], predictions: Predictions, column: int) -> list[str | None]:
@@ -93,12 +93,18 @@ def _filled(codes: Sequence[str | None], predictions: Predictions, column: int) 
     return filled
 
 
+def _placed(code: str | None, distance: float) -> str:
+    if math.isnan(distance):  # whatever the answer names, it was nowhere
+        return _NOWHERE
+    return code or _AT_SEA
+
+
 @lru_cache(maxsize=50_000)
 def _code(name: str) -> str | None:
     entry = gazetteer().country(name) if name else None
     return entry.country_code if entry is not None else None
 
 
-def _name(code: str | None) -> str:
-    known = statistics(code) if code else None
-    return known.name if known else code or NOWHERE
+def _name(code: str) -> str:
+    known = statistics(code)
+    return known.name if known else _NO_COUNTRY.get(code, code)

@@ -92,12 +92,14 @@ def figures_table(
 
 
 def _is_best(column: Column, line: Line, lines: Sequence[Line]) -> bool:
+    """As far as can be seen: figures that are written alike are alike."""
     values = [one.figures.get(column.key) for one in lines]
     known = [value for value in values if value is not None]
-    if len(known) < 2 or column.key in _NEVER_BEST or min(known) == max(known):
+    if len(known) < 2 or column.key in _NEVER_BEST:
         return False
-    best = min(known) if column.lower_is_better else max(known)
-    return bool(line.figures.get(column.key) == best)
+    best = shown(min(known) if column.lower_is_better else max(known), column.form)
+    alike = [shown(value, column.form) == best for value in values]
+    return not all(alike) and shown(line.figures.get(column.key), column.form) == best
 
 
 def _cells(
@@ -120,7 +122,7 @@ def _interval(ends: Any, form: str) -> str:
     if not isinstance(ends, list | tuple) or len(ends) != 2:
         return ""
     low, high = (shown(end, form) if end is not None else "∞" for end in ends)
-    return f"{low} to {high}"
+    return f"{low}–{high}"
 
 
 def shown(value: float | None, form: str) -> str:

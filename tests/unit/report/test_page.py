@@ -54,7 +54,7 @@ def test_one_run(make_run: Make) -> None:
     assert {"mine-accuracy.png", "mine-map.png", "grpo-total-reward.png"} <= pngs
     figures = json.loads((run.evaluation("mine") / "metrics.json").read_text())["models"]["grpo"]
     low, high = figures["intervals"]["geoscore"]
-    assert f"{low:,.0f} to {high:,.0f}" in text
+    assert f"{low:,.0f}–{high:,.0f}" in text
     assert f"{figures['geoscore']:,.0f}" in text
 
 
@@ -172,7 +172,7 @@ def test_an_image_outside_the_dataset_is_not_shown(make_run: Make, tmp_path: Pat
 def test_published_figures_stand_beside_their_benchmark_only(make_run: Make) -> None:
     text = text_of(page_of(make_run("a", "geoseek_val", count=40)))
     assert "GeoSeek-Val" in text
-    assert "GeoAgent GeoAgent, arXiv 2602.12617" in text
+    assert "Published: GeoAgent, arXiv 2602.12617 Qwen2.5-VL-7B" in text
     assert "all 3,000 images of GeoSeek-Val; these are of 40" in text
     assert "Published ablations (8)" in text
     drawn = text_of(page_of(make_run("b", "im2gps3k", path=None)))
@@ -260,10 +260,13 @@ def test_countries_that_are_taken_for_others() -> None:
     rows = [prediction("m", 0, 1), prediction("m", 5, 1), prediction("m", 1, None)]
     rows += [prediction("m", 2, 2), {**prediction("m", 3, 2), "answer": "[59.91, 10.75]"}]
     rows.append({**prediction("m", 4, 4), "country_code": "", "country": "Fidji"})
+    at_sea = {"answer": "[30, -40]", "predicted_latitude": 30, "predicted_longitude": -40}
+    rows.append({**prediction("m", 2, 2), **at_sea})
     found = confusion(columns(rows))
-    assert (found.known, found.right) == (6, 2)
+    assert (found.known, found.right) == (7, 2)
     mistakes = [(one.truth, one.predicted, one.count, one.of) for one in found.mistakes]
     assert mistakes[0] == ("France", "Peru", 2, 2)
     assert ("Japan", "Norway", 1, 1) in mistakes
     assert ("Peru", "not located", 1, 1) in mistakes
-    assert found.kinds == 3
+    assert ("Norway", "out at sea", 1, 2) in mistakes
+    assert found.kinds == 4
