@@ -261,7 +261,7 @@ def test_countries_that_are_taken_for_others() -> None:
     rows += [prediction("m", 2, 2), {**prediction("m", 3, 2), "answer": "[59.91, 10.75]"}]
     rows.append({**prediction("m", 4, 4), "country_code": "", "country": "Fidji"})
     at_sea = {"answer": "[30, -40]", "predicted_latitude": 30, "predicted_longitude": -40}
-    rows.append({**prediction("m", 2, 2), **at_sea})
+    rows.append({**prediction("m", 7, 7), **at_sea})
     found = confusion(columns(rows))
     assert (found.known, found.right) == (7, 2)
     mistakes = [(one.truth, one.predicted, one.count, one.of) for one in found.mistakes]
