@@ -249,7 +249,9 @@ class Evaluation:
             steps.add(0, f"{self.benchmark.name}: scoring, {name}")
             greedy[name], drawn[name] = self._rows(name, 0), self._draws(name)
             figures = metrics(greedy[name], by, RULES[self.config.eval.rules])
-            figures |= scorer.score(greedy[name], steps.add)
+            scored = scorer.score(greedy[name], steps.add)
+            figures["intervals"] |= scored.pop("intervals", {})
+            figures |= scored
             if drawn[name]:
                 sampled = scorer.score(drawn[name], steps.add)
                 figures |= {f"sampled_{key}": sampled[key] for key in ("mean_reward", "rewards")}

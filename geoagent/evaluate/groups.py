@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.geo.countries import countries, statistics
@@ -65,10 +66,10 @@ def available(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     usable, problems = [], []
     for name in names:
         try:
-            labels(name, rows)
+            Groups(name).add(labels(name, rows))
             usable.append(name)
         except ValueError as error:
-            problems.append(f"no break-down by {name}: {error}")
+            problems.append(f"no break-down by {name}: {error.args[0]}")
     return usable, problems
 
 
@@ -133,16 +134,19 @@ def _continents(rows: Sequence[Row]) -> Iterator[str]:
 
 def _code(row: Row) -> str | None:
     """The ISO code of the true country, if its code or name is a known one."""
-    code, name = row.get("country_code"), row.get("country")
-    if isinstance(code, str) and (known := statistics(code)):
-        return known.country_code
-    if isinstance(name, str) and name:
-        from geoagent.geo.gazetteer import gazetteer
+    given = (row.get(name) for name in ("country_code", "country"))
+    code, name = (text if isinstance(text, str) else "" for text in given)
+    return _known_code(code, name)
 
-        entry = gazetteer().country(name)
-        if entry and (known := statistics(entry.country_code)):
-            return known.country_code
-    return None
+
+@lru_cache(maxsize=10_000)
+def _known_code(code: str, name: str) -> str | None:
+    from geoagent.geo.gazetteer import gazetteer
+
+    known = statistics(code)
+    if known is None and name and (entry := gazetteer().country(name)):
+        known = statistics(entry.country_code)
+    return known.country_code if known else None
 
 
 class Groups:
@@ -154,15 +158,17 @@ class Groups:
         self._rows: list[NDArray[np.int32]] = []
 
     def add(self, some: Sequence[Label]) -> None:
-        """Sort in the next rows; ValueError if there are too many values."""
+        """Sort in the next rows; ValueError, with the number of the row (from 1) that is one too
+        many, if there are too many values."""
         import numpy as np
 
         numbers = self._numbers
-        for label in some:
+        for number, label in enumerate(some, start=1):
             if label not in numbers:
                 numbers[label] = len(numbers)
-        if len(numbers) > MOST_VALUES:
-            raise ValueError(f"column '{self.name}' has more than {MOST_VALUES} different values")
+                if len(numbers) > MOST_VALUES:
+                    reason = f"column '{self.name}' has more than {MOST_VALUES} different values"
+                    raise ValueError(reason, number)
         self._rows.append(np.array([numbers[label] for label in some], dtype=np.int32))
 
     def members(self) -> Iterator[tuple[str, Members]]:

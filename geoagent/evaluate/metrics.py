@@ -68,7 +68,7 @@ def _figures(columns: Columns, rules: Rules) -> dict[str, Any]:
     return {
         "count": len(columns),
         **{name: _finite(figure[0]) if figure else None for name, figure in found.items()},
-        "named": {level: int((judged > depth).sum()) for depth, level in enumerate(LEVELS)},
+        "named": {level: int((judged >> depth & 1).sum()) for depth, level in enumerate(LEVELS)},
         "failures": {kind.name.lower(): int(counts[kind]) for kind in Failure if kind},
         "intervals": {
             name: [_finite(end) for end in figure[1]] for name, figure in found.items() if figure
@@ -101,7 +101,7 @@ def _of_names(columns: Columns) -> dict[str, Figure]:
     found: dict[str, Figure] = {}
     judged = len(columns) > 0 and columns.right.min() >= 0
     for depth, level in enumerate(LEVELS):
-        right = columns.right[columns.named > depth] > depth
+        right = columns.right[(columns.named >> depth & 1) == 1] > depth
         found[f"{level}_accuracy"] = _share(right) if judged and len(right) else None
     return found
 

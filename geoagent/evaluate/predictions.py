@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
@@ -56,7 +57,7 @@ class Columns:
     right: NDArray[np.int8]
     """How many of country, region, city are right; -1 where that cannot be judged."""
     named: NDArray[np.int8]
-    """How many of them the truth names; -1 as above."""
+    """Which of them the truth names, as bits from the country's; -1 as above."""
 
     def __len__(self) -> int:
         return len(self.distance_km)
@@ -161,17 +162,12 @@ def _degrees_of(rows: Sequence[Row], name: str, limit: float) -> Any:
         values = [row[name] for row in rows]
     except KeyError:
         raise ValueError(f"no column '{name}'") from None
-    if not set(map(type, values)) <= _NUMBERS:
-        return np.array([_degrees(value, name, limit) for value in values])
-    try:
-        numbers = np.array(values, dtype=float)
-    except OverflowError:
-        raise ValueError(f"{name}: not a number") from None
-    known = np.abs(numbers) <= limit
-    if np.count_nonzero(known) != len(values) - values.count(None):
-        for value in values:
-            _degrees(value, name, limit)
-    return numbers
+    if set(map(type, values)) <= _NUMBERS:
+        with suppress(OverflowError):
+            numbers = np.array(values, dtype=float)
+            if np.count_nonzero(np.abs(numbers) <= limit) == len(values) - values.count(None):
+                return numbers
+    return np.array([_degrees(value, name, limit) for value in values])
 
 
 def _degrees(value: Any, name: str, limit: float) -> float:

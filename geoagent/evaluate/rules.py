@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from geoagent.answer import parse, parse_coordinates, split_parts
 from geoagent.geo.distance import EARTH_RADIUS_KM
+from geoagent.geo.names import MAX_NAME
 from geoagent.geo.regions import finest_level
 
 Row = Mapping[str, Any]
@@ -23,7 +24,9 @@ LEVELS: Final = ("country", "region", "city")
 UNJUDGED: Final = -1
 """Of a row without an answer's text or without true names."""
 Judgement = tuple[int, int]
-"""How many of LEVELS are right, and how many the truth names; UNJUDGED twice."""
+"""How many of LEVELS are right; and which the truth names, as bits from the coarsest. UNJUDGED
+twice."""
+_ALL: Final = 0b111
 
 
 class Missing:
@@ -50,6 +53,9 @@ class Rules:
 # --- GeoAgent --------------------------------------------------------------------------------
 
 
+_DIGIT: Final = re.compile(r"\d")
+
+
 def answer_text(row: Row) -> str | None:
     """The text of a row's answer; None without one. ValueError if it is not a text."""
     if "answer" not in row and "completion" in row:
@@ -63,37 +69,43 @@ def answer_text(row: Row) -> str | None:
 def _by_names(rows: Sequence[Row]) -> list[Judgement]:
     """Part by part, with the gazetteer's names. An answer in coordinates names the country, region
     and city that these are in. What the truth doesn't name is not judged."""
-    answers = [answer_text(row) for row in rows]
-    points = [parse_coordinates(text) if text else None for text in answers]
-    named = iter(_names_at([point for point in points if point]))
-    parts = [
-        next(named) if point else split_parts(text or "")
-        for text, point in zip(answers, points, strict=True)
+    answers = [answer_text(row) or "" for row in rows]
+    points = {text: parse_coordinates(text) for text in answers if _DIGIT.search(text)}
+    answers_of_points = _names_at({text: point for text, point in points.items() if point})
+    return [
+        _judgement(row, answers_of_points.get(text, text))
+        for row, text in zip(rows, answers, strict=True)
     ]
-    return [_judgement(row, names) for row, names in zip(rows, parts, strict=True)]
 
 
-def _names_at(points: Sequence[tuple[float, float]]) -> list[tuple[str, ...]]:
-    """Country, region and city of points; nothing for those at sea."""
+def _names_at(points: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+    """Points that were written → "Country; Region; City", or nothing for those at sea."""
     if not points:
-        return []
+        return {}
     from geoagent.geo.reverse import reverse_many
 
-    latitudes, longitudes = zip(*points, strict=True)
+    latitudes, longitudes = zip(*points.values(), strict=True)
     spots = reverse_many(latitudes, longitudes)
-    return [
-        (spot.country, spot.region or spot.city, spot.city) if spot and spot.country else ()
-        for spot in spots
-    ]
+    return {
+        text: "; ".join((spot.country, spot.region or spot.city, spot.city))
+        if spot and spot.country
+        else ""
+        for text, spot in zip(points, spots, strict=True)
+    }
 
 
-def _judgement(row: Row, parts: Sequence[str]) -> Judgement:
+def _judgement(row: Row, answer: str) -> Judgement:
     if not _judgeable(row):
         return UNJUDGED, UNJUDGED
-    names = [_text(row, level) for level in LEVELS]
-    named = next((depth for depth, name in enumerate(names) if not name), len(LEVELS))
-    level = finest_level(parts, *names)
-    return (LEVELS.index(level) + 1 if level else 0), named
+    country, region, city = (_text(row, level) for level in LEVELS)
+    named = 0b001 | bool(region) << 1 | bool(city) << 2 if country else 0
+    return _right(answer, country, region, city), named
+
+
+@lru_cache(maxsize=100_000)
+def _right(answer: str, *truth: str) -> int:
+    level = finest_level(split_parts(answer), *truth)
+    return LEVELS.index(level) + 1 if level else 0
 
 
 def _judgeable(row: Row) -> bool:
@@ -125,21 +137,24 @@ def _terms_found(row: Row) -> Judgement:
     if not _judgeable(row):
         return UNJUDGED, UNJUDGED
     text = _text(row, "completion") if "completion" in row else answer_text(row)
-    response = f" {_normalised((text or '')[:_RESPONSE])} "
-    terms = [_normalised_name(_text(row, level)) for level in LEVELS]
+    response = f" {_terms((text or '')[:_RESPONSE])} "
+    terms = [_terms(_text(row, level)) for level in LEVELS]
     found = [depth for depth, term in enumerate(terms, 1) if term and f" {term} " in response]
-    return max(found, default=0), len(LEVELS)
+    return max(found, default=0), _ALL
+
+
+def _terms(text: str) -> str:
+    return _remembered(text) if len(text) <= MAX_NAME else _normalised(text)
 
 
 def _normalised(text: str) -> str:
     """Lower-case ASCII letters and digits, with single spaces between words."""
     ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return " ".join(re.sub(r"[^a-z0-9]+", " ", ascii_only.lower()).split())
+    return " ".join(_WORD.findall(ascii_only.lower()))
 
 
-@lru_cache(maxsize=100_000)
-def _normalised_name(name: str) -> str:
-    return _normalised(name)
+_WORD: Final = re.compile("[a-z0-9]+")
+_remembered: Final = lru_cache(maxsize=100_000)(_normalised)
 
 
 GEOAGENT: Final = Rules("geoagent", _by_names)

@@ -43,8 +43,15 @@ def _accuracies(result: dict[str, Any], title: str) -> Table:
 def _figures(figures: dict[str, Any]) -> list[str]:
     shares = ("parse_rate", *(f"accuracy_{km}km" for km in THRESHOLDS_KM))
     percent = [_show(figures.get(name), 100, 1) for name in shares]
-    score, median = _show(figures.get("geoscore")), _show(figures.get("median_km"))
+    score, median = _geoscore(figures), _show(figures.get("median_km"))
     return [*percent, score, median, _show(figures["count"])]
+
+
+def _geoscore(figures: dict[str, Any]) -> str:
+    """With half the width of its interval, where there is one."""
+    low, high = figures.get("intervals", {}).get("geoscore", (None, None))
+    margin = f" ± {(high - low) / 2:.0f}" if low is not None else ""
+    return f"{_show(figures.get('geoscore'))}{margin}"
 
 
 def _rewards(result: dict[str, Any]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,15 +57,16 @@ class Truth:
                 count += 1
                 unknown += [name] if count <= _TOLD else []
                 continue
-            key = row.get("model"), row.get("draw")
-            self._predicted.setdefault(key, set()).add(name)
+            with suppress(TypeError):  # whoever reads the rows refuses what cannot be a key
+                key = row.get("model"), row.get("draw")
+                self._predicted.setdefault(key, set()).add(name)
             yield {**row, **self._records[name]}
         if count:
             more = f" and {count - _TOLD} more" if count > _TOLD else ""
             raise UsageError(f"{self.file}: has no record with id {', '.join(unknown)}{more}")
         for (model, draw), ids in self._predicted.items():
             for name in self._records.keys() - ids:
-                yield {"id": name, "model": model, "draw": draw, **_NOTHING, **self._records[name]}
+                yield {"model": model, "draw": draw, **_NOTHING, **self._records[name]}
 
 
 _NOTHING: Final = {"predicted_latitude": None, "predicted_longitude": None, "answer": Missing()}
@@ -72,4 +74,4 @@ _NOTHING: Final = {"predicted_latitude": None, "predicted_longitude": None, "ans
 
 def _columns(record: Record) -> dict[str, Any]:
     extra = {name: record.extra[name] for name in COLUMNS if name in record.extra}
-    return {**truth(record), **extra}
+    return {"id": record.id, **truth(record), **extra}

@@ -31,9 +31,10 @@ def same_place(first: str, second: str, level: str, country: str | None = None) 
 
 @lru_cache(maxsize=100_000)
 def _same(first: str, second: str, level: str, country: str | None) -> bool:
-    if not fold(first) or not fold(second):
+    ours, theirs = fold(first), fold(second)
+    if not ours or not theirs:
         return False
-    if fold(first) == fold(second):
+    if ours == theirs:
         return True
     one, other = _entry(first, level, country), _entry(second, level, country)
     if one and other:

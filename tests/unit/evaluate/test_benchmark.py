@@ -170,6 +170,56 @@ def test_figures_rows_and_curves(
     assert scalar(run, "sft", "eval/reward_format") == 1.0
 
 
+def test_figures_are_broken_down_by_what_the_records_have(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    run = make_run(rewards=False)
+    records = tmp_path / "dataset" / "records.jsonl"
+    rows = [
+        {**row, "locatability": number, "data_type": "photo", "scene": {"sign": "often"}}
+        for number, row in enumerate(read_jsonl(records))
+    ]
+    write_jsonl(records, rows)
+    assert program.main(["--run", str(run.path)]) == 0
+    sft = result_of(run)["models"]["sft"]
+    assert set(sft["by"]) == {"data_type", "locatability", "continent", "country"}
+    assert sft["by"]["country"]["Peru"]["accuracy_1km"] == 1.0
+    assert sft["by"]["continent"]["Europe"]["count"] == 2
+    assert sft["by"]["locatability"]["0-2"]["count"] == 2
+    assert sft["country_accuracy"] == sft["city_accuracy"] == 0.4
+    assert sft["failures"]["no_answer"] == 0
+    low, high = sft["intervals"]["geoscore"]
+    printed = capsys.readouterr()
+    assert f"± {(high - low) / 2:.0f}" in printed.out
+    assert 'no break-down by scene: sign: "often" is none of yes, no, maybe' in printed.err
+    row = next(read_jsonl(run.evaluation("heldout") / "predictions.jsonl"))
+    assert (row["locatability"], row["data_type"]) == (0, "photo")
+
+
+def test_the_rules_are_chosen_in_the_configuration(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run(rules="geovista", rewards=False)
+    program.main(["--run", str(run.path)])
+    base = result_of(run)["models"]["base"]
+    assert (base["rules"], base["failures"]["no_answer"]) == ("geovista", 5)
+    assert base["median_km"] > 2500  # from Honiara
+
+
+def test_rewards_have_intervals(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run()
+    program.main(["--run", str(run.path)])
+    sft = result_of(run)["models"]["sft"]
+    low, high = sft["intervals"]["mean_reward"]
+    assert low < sft["mean_reward"] < high
+    assert sft["intervals"]["reward_format"] == [1.0, 1.0]
+
+
 def scalar(run: Run, model: str, tag: str) -> float:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
