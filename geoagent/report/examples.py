@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from geoagent.answer import LEVELS, parse
-from geoagent.data.record import RECORDS_FILE, check_image, parse_line, read_lines
+from geoagent.data.record import (
+    RECORDS_FILE,
+    decode_image,
+    find_image,
+    image_root,
+    parse_line,
+    read_lines,
+)
+from geoagent.errors import UsageError
 from geoagent.report.load import Evaluation, Predictions
 
 SHOWN: Final = 4
@@ -150,20 +158,25 @@ def _images(folder: Path | None, ids: Collection[str]) -> dict[str, tuple[str, s
     if folder is None or not (folder / RECORDS_FILE).is_file():
         return found
     found = dict.fromkeys(ids, ("", "the dataset has no such id any more"))
+    try:
+        root = image_root(folder)
+    except UsageError as error:
+        return dict.fromkeys(ids, ("", str(error)))
     for row in _with_ids(folder / RECORDS_FILE, ids):
         try:
-            found[row["id"]] = _thumbnail(folder, str(row.get("image"))), ""
+            found[row["id"]] = _thumbnail(root, str(row.get("image"))), ""
         except ValueError as error:
             found[row["id"]] = "", str(error)
     return found
 
 
-def _thumbnail(folder: Path, name: str) -> str:
+def _thumbnail(root: Path, name: str) -> str:
     """A small JPEG as data: address; ValueError if the image cannot be used."""
     from PIL import Image, ImageOps
 
-    check_image(folder, name)
-    with Image.open(folder / name) as image:
+    file = find_image(root, name)
+    decode_image(file, name)
+    with Image.open(file) as image:
         small = ImageOps.exif_transpose(image).convert("RGB")
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         output = io.BytesIO()

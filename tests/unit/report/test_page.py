@@ -156,6 +156,12 @@ def test_missing_images_are_told(make_run: Make, tmp_path: Path) -> None:
     assert "images/0.jpg&#39; does not exist" in page
     assert "cannot be decoded" in page
     assert "data:image/jpeg" in page
+    about = tmp_path / "samples" / "dataset.json"
+    about.write_text('{"images": "/moved"}')
+    assert "is not the absolute path of a folder" in page_of(run)
+    (tmp_path / "samples" / "images").rename(tmp_path / "images")
+    about.write_text(json.dumps({"images": str(tmp_path)}))
+    assert "data:image/jpeg" in page_of(run)
     (tmp_path / "samples" / "records.jsonl").unlink()
     assert "dataset folder is not there any more" in page_of(run)
 
