@@ -297,19 +297,21 @@ def _running_mean(values: Any) -> Any:
 # --- break-downs -------------------------------------------------------------------------------
 
 MAX_GROUPS: Final = 12
+MIN_IMAGES: Final = 5
+"""Of a group; the score of fewer says nothing."""
 
 
 def breakdown_chart(name: str, column: str, lines: Sequence[Line]) -> Chart | None:
     """GeoScore of each value of a column, with its 95 % interval where there is one. None if no
-    model has the break-down."""
+    group is large enough."""
     groups = [line.figures.get("by", {}).get(column, {}) for line in lines]
     counts = {value: one["count"] for group in groups for value, one in group.items()}
-    values = list(counts)
+    values = [value for value, count in counts.items() if count >= MIN_IMAGES]
     if len(values) > MAX_GROUPS:
         values = sorted(values, key=lambda value: (-counts[value], value))[:MAX_GROUPS]
     if not values:
         return None
-    figure, axes = _axes(560, 130 + 26 * len(values) * max(1, min(3, len(lines)) - 1))
+    figure, axes = _axes(560, 110 + len(values) * (16 + 8 * len(lines)))
     for number, (line, group) in enumerate(zip(lines, groups, strict=True)):
         offset = 0.5 * ((number + 0.5) / len(lines) - 0.5)
         for row, value in enumerate(values):
@@ -322,7 +324,8 @@ def breakdown_chart(name: str, column: str, lines: Sequence[Line]) -> Chart | No
         axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     caption = "Bars: 95 % bootstrap intervals. In brackets: images."
     if len(counts) > len(values):
-        caption += f" The {MAX_GROUPS} largest of {len(counts):,} groups."
+        caption += f" The largest {len(values)} of {len(counts):,} groups"
+        caption += f", those with {MIN_IMAGES} images or more."
     return _chart(name, f"By {column.replace('_', ' ')}", caption, figure)
 
 

@@ -21,10 +21,13 @@ from geoagent.data.record import (
     read_lines,
 )
 from geoagent.errors import UsageError
+from geoagent.evaluate.metrics import THRESHOLDS_KM
 from geoagent.report.load import Evaluation, Predictions
 
 SHOWN: Final = 4
 """Of the best and of the worst each."""
+RIGHT_KM: Final = THRESHOLDS_KM[0]
+"""Nearer than this is no example of a bad prediction."""
 THUMBNAIL: Final = 360
 """Pixels of the longer side."""
 _MAX_TEXT: Final = 1_200
@@ -58,31 +61,35 @@ class Example:
 
 
 def extremes(predictions: Predictions) -> tuple[list[str], list[str]]:
-    """Ids of the best located images and of the worst, at most one of each country in either.
+    """Ids of the best predictions and of the worst, at most one of each country in either.
 
-    Worst are the farthest off; those that were not located at all come after them, since there is
-    nothing to see on a map. Equal distances: in the file's order.
+    Best are from the nearer half of the located images. Worst are from the farther half, if off by
+    more than a street; those that were not located at all come after them, since there is nothing
+    to see on a map. Equal distances: in the file's order.
     """
     import numpy as np
 
     distances = predictions.distance_km
     located = np.flatnonzero(~np.isnan(distances))
     nearest = located[np.argsort(distances[located], kind="stable")]
+    half = -(-len(nearest) // 2)
+    off = np.sort(nearest[half:])
+    off = off[distances[off] > RIGHT_KM]
+    farthest = off[np.argsort(-distances[off], kind="stable")]
     nowhere = np.flatnonzero(np.isnan(distances))
-    farthest = located[np.argsort(-distances[located], kind="stable")]
-    best = _one_a_country(predictions, nearest.tolist(), ())
-    return best, _one_a_country(predictions, [*farthest.tolist(), *nowhere.tolist()], best)
+    return (
+        _one_a_country(predictions, nearest[:half].tolist()),
+        _one_a_country(predictions, [*farthest.tolist(), *nowhere.tolist()]),
+    )
 
 
-def _one_a_country(
-    predictions: Predictions, order: Sequence[int], without: Collection[str]
-) -> list[str]:
+def _one_a_country(predictions: Predictions, order: Sequence[int]) -> list[str]:
     chosen: list[str] = []
     countries: set[str] = set()
     for index in order:
         name = predictions.ids[index]
         country = predictions.country[index] or name
-        if len(chosen) < SHOWN and name not in without and country not in countries:
+        if len(chosen) < SHOWN and country not in countries:
             countries.add(country)
             chosen.append(name)
     return chosen

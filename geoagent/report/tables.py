@@ -111,15 +111,15 @@ def _cells(
     return tuple(
         Cell(
             shown(figures.get(column.key), column.form),
-            _interval(intervals.get(column.key), column.form),
+            _interval(figures.get(column.key), intervals.get(column.key), column.form),
             column.key in best,
         )
         for column in columns
     )
 
 
-def _interval(ends: Any, form: str) -> str:
-    if not isinstance(ends, list | tuple) or len(ends) != 2:
+def _interval(value: Any, ends: Any, form: str) -> str:
+    if value is None or not isinstance(ends, list | tuple) or len(ends) != 2:
         return ""
     low, high = (shown(end, form) if end is not None else "∞" for end in ends)
     return f"{low}–{high}"
@@ -130,7 +130,7 @@ def shown(value: float | None, form: str) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     if form == "percent":
-        return f"{100 * value:.1f}"
+        return "100" if value == 1 else f"{100 * value:.1f}"
     if form == "km" and abs(value) < 100:
         return f"{value:.1f}"
     return f"{value:,.0f}"

@@ -17,6 +17,7 @@ from geoagent import cli
 from geoagent.files import read_jsonl, write_jsonl
 from geoagent.report.charts import Line, accuracy_chart, breakdown_chart
 from geoagent.report.confusion import confusion
+from geoagent.report.examples import extremes
 from geoagent.report.load import columns
 from geoagent.report.page import make_report, place
 from geoagent.run import Run
@@ -100,7 +101,7 @@ def test_texts_of_models_and_datasets_are_only_texts(make_run: Make) -> None:
     metrics = run.evaluation("mine") / "metrics.json"
     document = json.loads(metrics.read_text())
     for figures in document["models"].values():
-        groups = {HOSTILE: figures["by"]["country"]["France"]}
+        groups = {HOSTILE: {**figures["by"]["country"]["France"], "count": 9}}
         figures["by"] = {"../../" + HOSTILE: groups}
     metrics.write_text(json.dumps(document))
     page = page_of(run)
@@ -249,7 +250,7 @@ def test_bad_input_is_one_line(
 @given(st.text(max_size=60))
 def test_any_text_can_be_a_label(text: str) -> None:
     predictions = columns(rows_of("m", 6, 0.5, 0))
-    group = {"count": 3, "geoscore": 10.0, "intervals": {"geoscore": [5.0, 20.0]}}
+    group = {"count": 5, "geoscore": 10.0, "intervals": {"geoscore": [5.0, 20.0]}}
     line = Line(text, predictions, {"by": {"c": {text: group}}})
     charts = [
         accuracy_chart(text, [line, line], {}),
@@ -260,6 +261,26 @@ def test_any_text_can_be_a_label(text: str) -> None:
         assert re.fullmatch(r"[a-z0-9-]*", chart.name)
         assert chart.svg.startswith("<svg")
         assert chart.svg.count("<svg") == 1
+
+
+def test_best_and_worst() -> None:
+    said = [0, 1, 2, None, 0, 0, 4]
+    rows = [prediction("m", index, place) for index, place in enumerate(said)]
+    best, worst = extremes(columns(rows))
+    assert best == ["image-0", "image-1", "image-2"]
+    # Fiji is farther from France than Peru is from Fiji; image-3 is nowhere; image-5 is right.
+    assert worst == ["image-4", "image-6", "image-3"]
+    right = [prediction("m", index, index) for index in range(9)]
+    assert extremes(columns(right)) == ([f"image-{index}" for index in range(4)], [])
+
+
+def test_groups_of_few_images_are_left_out() -> None:
+    groups = {str(count): {"count": count, "geoscore": 100.0} for count in range(30)}
+    chart = breakdown_chart("x", "country", [Line("m", None, {"by": {"country": groups}})])
+    assert chart is not None
+    assert "The largest 12 of 30 groups" in chart.caption
+    few = {"a": {"count": 4, "geoscore": 100.0}}
+    assert breakdown_chart("x", "c", [Line("m", None, {"by": {"c": few}})]) is None
 
 
 def test_countries_that_are_taken_for_others() -> None:
