@@ -224,7 +224,7 @@ def against_scipy(count: int) -> dict[str, Any]:
             "ours": [low, high],
             "scipys": [float(theirs.low), float(theirs.high)],
             "difference": round(max(abs(low - theirs.low), abs(high - theirs.high)) / error, 4),
-            "times_as_fast": round((ended - between) / (between - started)),
+            "times_as_fast": round((ended - between) / (between - started), 1),
         }
     return found
 
@@ -247,8 +247,8 @@ def show(figures: dict[str, Any]) -> None:
     for one in figures["intervals"]:
         for name in ("share", "mean", "median"):
             found = one[name]
-            values = f"{found['difference']:.3f}", str(found["times_as_fast"])
-            table.add_row(str(one["rows"]), name, *values)
+            difference, faster = f"{found['difference']:.3f}", str(found["times_as_fast"])
+            table.add_row(str(one["rows"]), name, difference, faster)
     console.print(table)
 
 

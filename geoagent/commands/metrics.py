@@ -24,12 +24,13 @@ def _metrics(options: argparse.Namespace) -> int:
 
     truth = _truth(options)
     rows = Rows(options.file, strict=True, progress=True, decode=_decode)
-    lines = array("q")
+    lines, models = array("q"), set()
 
     def usable() -> Iterator[Mapping[str, Any]]:
         plain = (row for _, row in rows)
         for row in truth.join(plain) if truth else plain:
             lines.append(rows.line)
+            models.add(str(row.get("model")))
             yield row
 
     try:
@@ -40,8 +41,9 @@ def _metrics(options: argparse.Namespace) -> int:
     if not lines:
         raise UsageError(f"{rows.name}: no rows")
     if truth and truth.missing:
-        told = counted(truth.missing, "sample")
-        print(f"warning: {told} without a prediction: counted as failures", file=sys.stderr)
+        _warn(f"{counted(truth.missing, 'sample')} without a prediction: counted as failures")
+    if len(models) > 1 and "model" not in options.by:
+        _warn(f"figures of {len(models)} models together; --by model tells them apart")
     print(json.dumps(result, ensure_ascii=True, indent=2))
     return 0
 
@@ -56,11 +58,12 @@ def _truth(options: argparse.Namespace) -> Truth | None:
     truth = Truth(options.truth, options.split)
     if truth.rejected:
         told = counted(len(truth.rejected), "record")
-        print(
-            f"warning: {truth.file}: {told} cannot be used; `geoagent data check` tells why",
-            file=sys.stderr,
-        )
+        _warn(f"{truth.file}: {told} cannot be used; `geoagent data check` tells why")
     return truth
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _decode(line: bytes) -> Any:
@@ -78,8 +81,8 @@ def add(commands: Any) -> None:
         commands,
         "metrics",
         _metrics,
-        "accuracy at 1, 25, 200, 750 and 2500 km and by name, GeoScore and median of predictions, "
-        "with 95 %% intervals, as JSON",
+        "accuracy at 1, 25, 200, 750 and 2500 km and of names, GeoScore and median of predictions, "
+        "with bootstrap intervals, as JSON",
         """%(prog)s predictions.jsonl
         %(prog)s predictions.jsonl --by model --by country --by continent
         %(prog)s predictions.jsonl --truth data/geoseek --split val --by locatability --by scene

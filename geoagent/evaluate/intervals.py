@@ -42,16 +42,18 @@ def mean_interval(values: Floats, resamples: int = RESAMPLES) -> Interval:
     """
     import numpy as np
 
-    count = len(values)
-    sizes, means = np.ones(count, dtype=np.int64), values
-    low, high = float(values.min()), float(values.max())
-    if count > _CELLS and high > low:
-        cells = np.minimum(((values - low) * (_CELLS / (high - low))).astype(np.int64), _CELLS - 1)
-        sizes = np.bincount(cells, minlength=_CELLS)
-        sums = np.bincount(cells, weights=values, minlength=_CELLS)
-        sizes, means = sizes[sizes > 0], sums[sizes > 0] / sizes[sizes > 0]
-    drawn = _generator().multinomial(count, sizes / count, resamples)
-    return _ends(drawn @ means / count)
+    count, generator = len(values), _generator()
+    low, width = float(values.min()), float(np.ptp(values)) / _CELLS
+    if width == 0:  # also where it is too narrow for a number
+        return low, low
+    if count <= _CELLS:
+        rows = generator.integers(count, size=(resamples, count))
+        return _ends(values[rows].mean(axis=1))
+    cells = np.minimum(((values - low) / width).astype(np.int64), _CELLS - 1)
+    sizes = np.bincount(cells, minlength=_CELLS)
+    sums = np.bincount(cells, weights=values, minlength=_CELLS)
+    sizes, means = sizes[sizes > 0], sums[sizes > 0] / sizes[sizes > 0]
+    return _ends(generator.multinomial(count, sizes / count, resamples) @ means / count)
 
 
 def median_interval(

@@ -30,7 +30,9 @@ def table(result: dict[str, Any], title: str, width: int = 100) -> str:
 
 
 def _accuracies(result: dict[str, Any], title: str) -> Table:
-    shown = _table(f"{title}: share of samples within … km, in %")
+    shown = _table(
+        f"{title}: share of samples within … km, in %; GeoScore ± half of its 95 % interval"
+    )
     for name in ("parsed", *(f"{km}" for km in THRESHOLDS_KM), "GeoScore", "median km", "images"):
         shown.add_column(name, justify="right")
     if result.get("uniform"):

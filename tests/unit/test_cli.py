@@ -461,6 +461,30 @@ def test_metrics(
     assert result["by"]["x"]["p"]["accuracy_200km"] == 1.0
 
 
+def test_metrics_of_several_models_together_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "\n".join(json.dumps({**PREDICTION, "model": name}) for name in ("base", "sft"))
+    stdin(monkeypatch, rows)
+    assert cli.main(["metrics", "-"]) == 0
+    assert capsys.readouterr().err == (
+        "warning: figures of 2 models together; --by model tells them apart\n"
+    )
+    stdin(monkeypatch, rows)
+    assert cli.main(["metrics", "-", "--by", "model"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_metrics_by_other_rules(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin(monkeypatch, json.dumps(PREDICTION))
+    assert cli.main(["metrics", "-", "--rules", "geovista"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["rules"], result["accuracy_3km"]) == ("geovista", 0.0)
+    assert "invalid choice" in refused(capsys, "metrics", "-", "--rules", "mine")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -469,13 +493,18 @@ def test_metrics(
         (json.dumps({**PREDICTION, "latitude": 91}), "latitude: 91 is out of range"),
         ('{"latitude": 0, "longitude": NaN}', "longitude: NaN is not a number"),
         (json.dumps({"latitude": 0, "longitude": 0}), "no column 'predicted_latitude'"),
+        (json.dumps(PREDICTION), "id 'a' is there twice"),
+        (json.dumps({**PREDICTION, "id": "b", "answer": 3}), "answer: 3 is not a text"),
+        ('{"latitude": 1' + "0" * 400 + ', "longitude": 0}', "is not a number"),
+        ('{"latitude": "\udcff"}', "not JSON"),  # no UTF-8
     ],
 )
 def test_metrics_refuses_a_bad_row_by_its_line(
     line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "p.jsonl"
-    path.write_text(f"{json.dumps(PREDICTION)}\n\n{line}\n")
+    text = f"{json.dumps(PREDICTION)}\n\n{line}\n"
+    path.write_bytes(text.encode(errors="surrogateescape"))
     error = refused(capsys, "metrics", str(path))
     assert f"{path}:3: " in error
     assert message in error
