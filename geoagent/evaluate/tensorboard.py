@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 _EXAMPLES: Final = 3
+_FINAL: Final = ("eval/accuracy_", "eval/geoscore", "eval/median_km", "eval/mean_reward")
+"""Figures that runs of a study are compared by."""
 
 
 def write_tensorboard(
@@ -48,8 +51,8 @@ def write_tensorboard(
                 writer.add_image("eval/error_map", drawn, step, dataformats="HWC")
             for tag, text in _texts(rows[name], predictions):
                 writer.add_text(tag, text, step)
-            metrics = {tag: value for tag, value in scalars.items() if tag.startswith("eval/")}
-            for summary in hparams({"model": name, **settings(config)}, metrics):
+            final = {tag: value for tag, value in scalars.items() if tag.startswith(_FINAL)}
+            for summary in hparams({"model": name, **settings(config)}, final):
                 writer.file_writer.add_summary(summary)
 
 
@@ -126,5 +129,9 @@ def _texts(rows: Rows, predictions: Predictions) -> Iterator[tuple[str, str]]:
                 "",
                 str(row["completion"]),
             ]
-            lines = "\n".join(told).splitlines()
+            lines = [part for line in "\n".join(told).splitlines() for part in _wrapped(line)]
             yield f"{kind}/{number}", "\n".join(f"    {line}" for line in lines)
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(line, 110, replace_whitespace=False) or [""]

@@ -35,6 +35,8 @@ NAMES_OF_KM: Final = dict(
 MAX_ARCS: Final = 300
 """Lines of an error map; more are a tangle, and a page of many megabytes."""
 _INK: Final = "#2b2b2b"
+_ON_LIGHT: Final = "#1b1b1b"
+"""Of a text on the lightest of the error colours, which is light in the dark as well."""
 NOT_LOCATED: Final = "#c9c9c6"
 _DASHES: Final = ("-", "--", "-.", ":")
 _SMOOTHED_FROM: Final = 60
@@ -100,40 +102,21 @@ def _thresholds(axes: Axes) -> None:
 def classes_chart(name: str, lines: Sequence[Line]) -> Chart:
     """How large the errors are: shares of images between the thresholds, and of those that were
     not located."""
-    import numpy as np
     from matplotlib.patches import Patch
 
     shown = [line for line in lines if line.predictions is not None]
     figure, axes = _axes(640, 150 + 45 * len(shown))
-    colors = [*_error_colors(), NOT_LOCATED]
-    words = [f"≤ {km:,} km" for km in THRESHOLDS_KM] + ["farther", "not located"]
     for row, line in enumerate(shown):
         assert line.predictions is not None
-        distances = line.predictions.distance_km
-        # NaN is sorted behind everything: not located is the last class.
-        classes = np.searchsorted([*THRESHOLDS_KM, np.inf], distances, side="left")
-        shares = 100 * np.bincount(classes, minlength=len(words)) / len(distances)
-        starts = np.cumsum(shares) - shares
-        axes.barh(row, shares, left=starts, color=colors, height=0.6)
-        for start, share, color in zip(starts, shares, colors, strict=True):
-            if share >= 6:
-                ink = _INK if color == NOT_LOCATED else "white"
-                axes.text(
-                    start + share / 2,
-                    row,
-                    f"{share:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8.5,
-                    color=ink,
-                )
+        _bar(axes, row, line.predictions)
     axes.set_yticks(range(len(shown)))
     axes.set_yticklabels([_plain(line.label) for line in shown])
     axes.set(ylim=(len(shown) - 0.5, -0.5), xlim=(0, 100), xlabel="images, %")
     axes.grid(visible=False)
-    handles = [Patch(color=color, label=word) for color, word in zip(colors, words, strict=True)]
+    words = [*(f"≤ {km:,} km" for km in THRESHOLDS_KM), "farther", "not located"]
+    colors = [*_error_colors(), NOT_LOCATED]
     axes.legend(
-        handles=handles,
+        handles=[Patch(color=color, label=word) for color, word in zip(colors, words, strict=True)],
         frameon=False,
         fontsize=8,
         ncols=4,
@@ -142,6 +125,24 @@ def classes_chart(name: str, lines: Sequence[Line]) -> Chart:
         borderaxespad=0.2,
     )
     return _chart(name, "How far off", "Each image is in the smallest class that it fits.", figure)
+
+
+def _bar(axes: Axes, row: int, predictions: Predictions) -> None:
+    """One model's classes side by side, with the share in those that have room for it."""
+    import numpy as np
+
+    colors = [*_error_colors(), NOT_LOCATED]
+    inks = ["white"] * (len(colors) - 2) + [_ON_LIGHT, _INK]
+    # NaN is sorted behind everything: not located is the last class.
+    bounds = [*THRESHOLDS_KM, np.inf]
+    classes = np.searchsorted(bounds, predictions.distance_km, side="left")
+    shares = 100 * np.bincount(classes, minlength=len(colors)) / len(classes)
+    starts = np.cumsum(shares) - shares
+    axes.barh(row, shares, left=starts, color=colors, height=0.6)
+    for start, share, ink in zip(starts, shares, inks, strict=True):
+        if share >= 6:
+            place = {"ha": "center", "va": "center", "fontsize": 8.5, "color": ink}
+            axes.text(start + share / 2, row, f"{share:.0f}", **place)
 
 
 def error_map(name: str, line: Line, wide: bool = True) -> Chart | None:
