@@ -141,7 +141,7 @@ def _bar(axes: Axes, row: int, predictions: Predictions) -> None:
     axes.barh(row, shares, left=starts, color=colors, height=0.6)
     for start, share, ink in zip(starts, shares, inks, strict=True):
         if share >= 6:
-            place = {"ha": "center", "va": "center", "fontsize": 8.5, "color": ink}
+            place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5, "color": ink}
             axes.text(start + share / 2, row, f"{share:.0f}", **place)
 
 
