@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -19,6 +19,7 @@ from geoagent.files import read_json
 
 RECORDS_FILE: Final = "records.jsonl"
 DATASET_FILE: Final = "dataset.json"
+REJECTED_FILE: Final = "rejected.jsonl"
 DEFAULT_SPLIT: Final = "train"
 """Of rows that name none; one that counted for every split would be trained on and tested on."""
 
@@ -45,9 +46,12 @@ class Record:
 
     def to_row(self) -> dict[str, Any]:
         """The record as a line of records.jsonl."""
-        row = asdict(self)
-        row.update(row.pop("extra"))
+        row = {name: getattr(self, name) for name in _OWN}
+        row.update(self.extra)
         return row
+
+
+_OWN: Final = tuple(item.name for item in fields(Record) if item.name != "extra")
 
 
 @dataclass(frozen=True)
