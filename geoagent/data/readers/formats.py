@@ -133,6 +133,8 @@ def _array(file: IO[bytes], position: Position) -> Iterator[Item]:
             while True:
                 place = _SPACE.match(buffer, place).end()  # type: ignore[union-attr]
                 if buffer.startswith("]", place):
+                    if (buffer[place + 1 :] + file.read(_CHUNK).decode("utf-8", "replace")).strip():
+                        raise UnreadableError(f"there is more after the closing ] of {number} rows")
                     return
                 value, end = decoder.raw_decode(buffer, place)
                 if end == len(buffer) and not ended:

@@ -112,19 +112,20 @@ class FileIndex:
         return len(self._hashes)
 
     def path(self, name: str) -> str:
-        """Path of the file of this name below the folder; the name itself if there is none.
-        ValueError if there are several."""
+        """Path of the file of this name below the folder, whatever folders the name has itself
+        (or with _ for /); the name if there is none. ValueError if there are several."""
         import numpy as np
 
-        name = PurePosixPath(name).name
-        wanted = np.uint64(hash64(name))
-        first, last = (np.searchsorted(self._hashes, wanted, side) for side in ("left", "right"))
-        if last - first > 1:
-            raise ValueError(f"image: {name[:80]!r} is the name of {last - first} files")
-        if last == first:
-            return name
-        folder = self._folders[self._owners[first]]
-        return name if folder == "." else f"{folder}/{name}"
+        for form in ("base", "flat"):
+            file = Rule(form=form).path(name)
+            wanted = np.uint64(hash64(file))
+            first, last = (np.searchsorted(self._hashes, wanted, end) for end in ("left", "right"))
+            if last - first > 1:
+                raise ValueError(f"image: {file[:80]!r} is the name of {last - first} files")
+            if last > first:
+                folder = self._folders[self._owners[first]]
+                return file if folder == "." else f"{folder}/{file}"
+        return name
 
 
 # --- what the workers do ---------------------------------------------------------------------
