@@ -5,7 +5,7 @@ SEED ?= 0
 ARGS ?=
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval cluster-packages cluster-up cluster-down bench-agent bench-geocoder test-vllm tensorboard clean
+.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval cluster-packages cluster-up cluster-down bench-agent bench-geocoder bench-prepare test-vllm tensorboard clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-agent: setup ## how well and how fast the demo's agent answers (four minut
 
 bench-geocoder: setup ## how right and how fast the geocoder is (a minute) [ARGS="--json FILE"]
 	@$(PY) benchmarks/geocoder.py $(ARGS)
+
+bench-prepare: setup ## how fast a large dataset is prepared, and in how much memory [ARGS="--rows N"]
+	@$(PY) benchmarks/prepare.py $(ARGS)
 
 test-vllm: setup ## the agent on vLLM against llama.cpp, on the CPU; not in CI (6 GB) [PLACE=.vllm]
 	@./scripts/vllm_cpu.sh $(PLACE)

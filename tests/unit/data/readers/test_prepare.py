@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 
 from geoagent import cli
 from geoagent.data.readers import batches, output
-from geoagent.data.readers.images import FileIndex, hash64
+from geoagent.data.readers.images import FileIndex, Workers, hash64
 from geoagent.data.readers.output import Output, Seen
 from geoagent.data.readers.plan import Plan, Request, make_plan
 from geoagent.data.readers.prepare import prepare
@@ -282,6 +284,33 @@ def test_done_already(
     with pytest.raises(UsageError, match="was prepared from something else; remove it first"):
         prepare(seed(GOOD, GOOD), tmp_path / "out", workers=1)
     assert content(tmp_path / "out") == before
+
+
+def test_a_full_disk(
+    seed: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Output, name: str, row: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Output, "_write", full)
+        with pytest.raises(UsageError, match=r"cannot be written \(No space left on device\)"):
+            prepare(seed(GOOD), tmp_path / "out", workers=1)
+    assert not (tmp_path / "out/records.jsonl").exists()
+    plan = make_plan(Request("gre30k-seed", tmp_path / "in"))
+    assert prepare(plan, tmp_path / "out", workers=1)["records"] == 1
+
+
+def test_a_worker_that_is_killed(
+    seed: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: Workers, *_: Any) -> None:
+        raise BrokenProcessPool
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Workers, "look_at", killed)
+        with pytest.raises(UsageError, match="start again with fewer --workers"):
+            prepare(seed(GOOD), tmp_path / "out", workers=2)
 
 
 def test_two_at_a_time(seed: Callable[..., Plan], tmp_path: Path) -> None:

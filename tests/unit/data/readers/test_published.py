@@ -154,6 +154,17 @@ def test_gre30k_judge_keeps_two_rows_of_one_image(tmp_path: Path) -> None:
     assert record.extra["instructions"] == "Right?"
 
 
+def test_a_label_that_is_none_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "in", "imgs/x.jpg")
+    row = {"image": "images/x.jpg", "gt_lat": PARIS[0], "gt_lon": PARIS[1]}
+    rows = [{**row, "conversations": turns("Right?", said)} for said in ("True", "perhaps")]
+    write_json(tmp_path / "in" / "gre_judge.json", [*rows, row])
+    plan = make_plan(Request("gre30k-judge", tmp_path / "in"))
+    summary = prepare(plan, tmp_path / "out", workers=1)
+    assert (summary["records"], summary["rejected"]) == (1, 2)
+    assert summary["rejected_by_reason"] == {"label: … is not True or False": 2}
+
+
 def test_gre30k_seed(tmp_path: Path) -> None:
     folder = tmp_path / "in" / "gre_seed"
     put(folder, "imgs/x.jpg")
