@@ -40,7 +40,8 @@ EXAMPLE: Final = "example: .venv/bin/python benchmarks/geocoder.py --json geocod
 WELL_FORMED: Final = (
     *("three parts", "two parts", "full-width", "ascii", "abbreviations", "kind added"),
 )
-REGION: Final = "region only"
+AREAS: Final = ("region only", "US counties")
+"""Forms that name no city: nothing to ask the gazetteer's cities for."""
 AIRPORTS: Final = "airports"
 NEAR_KM: Final = (25.0, 200.0, 750.0)
 EXISTS_KM: Final = 50.0
@@ -105,10 +106,13 @@ class Result:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    parser.add_argument(
+        "--answers", type=Path, default=HERE / "data", metavar="DIR", help="other lists than data/"
+    )
     options = parser.parse_args(arguments)
 
     def program() -> int:
-        figures = measure()
+        figures = measure(options.answers)
         reverse = import_module("reverse") if (HERE / "reverse.py").is_file() else None
         if reverse:
             figures["reverse"] = reverse.measure()
@@ -122,9 +126,9 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_code(program)
 
 
-def measure() -> dict[str, Any]:
-    """All figures but those of points to countries."""
-    answers, nowhere = read_answers(), read_garbage()
+def measure(lists: Path) -> dict[str, Any]:
+    """All figures but those of points to countries, from a folder of lists."""
+    answers, nowhere = read_answers(lists / "answers.tsv"), read_garbage(lists / "garbage.txt")
     # Before anything is timed: a machine's first use builds the gazetteer.
     geocode("Sweden; Uppsala")
     results = [look_up(answer) for answer in _tracked(answers, "looking answers up")]
@@ -147,9 +151,8 @@ def _tracked(items: Sequence[T], what: str) -> Iterable[T]:
     return track(items, what, console=console, transient=True, disable=quiet)
 
 
-def read_answers() -> list[Answer]:
+def read_answers(file: Path) -> list[Answer]:
     """The rows of answers.tsv; UsageError names the file if it cannot be read."""
-    file = HERE / "data" / "answers.tsv"
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
         table = (line for line in lines if not line.startswith("#"))
@@ -164,9 +167,9 @@ def _answer(fields: Mapping[str, str]) -> Answer:
     return Answer(latitude=float(fields["latitude"]), longitude=float(fields["longitude"]), **texts)
 
 
-def read_garbage() -> list[str]:
+def read_garbage(file: Path) -> list[str]:
     """The lines of garbage.txt."""
-    return (HERE / "data" / "garbage.txt").read_text(encoding="utf-8").splitlines()
+    return file.read_text(encoding="utf-8").splitlines()
 
 
 def look_up(answer: Answer) -> Result:
@@ -180,7 +183,7 @@ def look_up(answer: Answer) -> Result:
 
 def exists(answer: Answer) -> bool:
     """Whether the gazetteer has the place itself, whatever the geocoder makes of the text."""
-    return answer.form != REGION and any(
+    return answer.form not in AREAS and any(
         great_circle_km(answer.latitude, answer.longitude, city.latitude, city.longitude)
         <= EXISTS_KM
         for city in gazetteer().cities(answer.country, answer.place)
@@ -189,7 +192,7 @@ def exists(answer: Answer) -> bool:
 
 def missed(result: Result) -> bool:
     """Whether an answer is farther from the truth than its form allows."""
-    return not result.within(NEAR_KM[2] if result.answer.form == REGION else NEAR_KM[0])
+    return not result.within(NEAR_KM[2] if result.answer.form in AREAS else NEAR_KM[0])
 
 
 def accuracy(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
@@ -429,7 +432,7 @@ def _accuracy_table(figures: Mapping[str, Mapping[str, Any]]) -> Table:
             str(found["answers"]),
             *(_percent(found[key]) for key in keys),
             median,
-            "–" if form == REGION else str(found["in_gazetteer"]),
+            "–" if form in AREAS else str(found["in_gazetteer"]),
             _percent(found["in_gazetteer_within_25_km"]),
             _percent(found["three_parts_within_25_km"]),
         )

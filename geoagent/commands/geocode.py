@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoagent.commands.common import Rows, add_rows, command, line
 from geoagent.errors import UsageError
+
+if TYPE_CHECKING:
+    from geoagent.geo.geocoder import Place
 
 
 def _geocode(options: argparse.Namespace) -> int:
     from geoagent.geo.geocoder import geocode
 
-    if (options.text is None) == (options.jsonl is None):
+    if bool(options.text) == (options.jsonl is not None):
         raise UsageError("geocode: give either TEXT or --jsonl FILE")
-    if options.text is not None:
-        place = geocode(options.text)
-        print(line(_place(options.text, place)), flush=True)
+    if len(options.text) > 1:
+        raise UsageError(f"geocode: put the address in quotes: '{' '.join(options.text)}'")
+    for text in options.text:
+        place = geocode(text)
+        print(line(_place(text, place)), flush=True)
         if place is None:
-            print(_nothing_found(options.text), file=sys.stderr)
+            print(_nothing_found(text), file=sys.stderr)
         return 0
     rows = Rows(options.jsonl)
     for where, row in rows:
@@ -31,10 +36,11 @@ def _geocode(options: argparse.Namespace) -> int:
     return rows.exit_code
 
 
-def _place(query: str, place: Any) -> dict[str, Any]:
-    """A line of `geocode`; nulls where nothing was found."""
+def _place(query: str, place: Place | None) -> dict[str, Any]:
+    """A line of `geocode`; nulls where nothing was found, and `misspelt` only where it holds."""
     keys = ("latitude", "longitude", "level", "country_code", "matched")
-    return {"query": query, **{key: getattr(place, key, None) for key in keys}}
+    row = {"query": query, **{key: getattr(place, key, None) for key in keys}}
+    return {**row, "misspelt": True} if place and place.misspelt else row
 
 
 def _nothing_found(text: str) -> str:
@@ -54,5 +60,5 @@ def add(commands: Any) -> None:
         %(prog)s --jsonl queries.jsonl
         echo '{"query": "Peru; Ancash; Huaraz"}' | %(prog)s --jsonl -""",
     )
-    parser.add_argument("text", nargs="?", metavar="TEXT", help="'Country; Region; Place'")
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="'Country; Region; Place'")
     add_rows(parser, "--jsonl", "a key query")

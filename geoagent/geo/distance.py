@@ -12,7 +12,8 @@ EARTH_RADIUS_KM: Final = 6371.0
 def great_circle_km(lat1: Any, lon1: Any, lat2: Any, lon2: Any) -> Any:
     """Great-circle distance in km by the haversine formula; degrees in, numpy broadcasting.
 
-    Scalars give a float. NaN in, NaN out.
+    Scalars give a float. NaN in, NaN out; a latitude beyond a pole is taken for the point that one
+    comes to by going on over it (91° N 0° E is 89° N 180° E): who reads coordinates checks them.
     """
     import numpy as np
 

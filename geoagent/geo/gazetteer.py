@@ -12,8 +12,8 @@ import sqlite3
 import sys
 import tempfile
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,8 @@ CODE: Final = 3
 _OWN_WEIGHT: Final = 100
 """Of two places, one with a name for its own and one for another, the other must have so many times
 the people to be meant: Fish Town in Liberia is not Buchanan, but Bombay is Mumbai."""
+_KEPT: Final = 3
+"""Versions of the database on a machine, 84 MB each."""
 _SHORTEST: Final = 5
 """Shorter names are known by their letters or not at all: Iran is not a slip for Iraq."""
 _LONG: Final = {"country": 12, "region": 9, "county": 9, "city": 9}
@@ -54,6 +56,8 @@ class Entry:
     latitude: float
     longitude: float
     population: int
+    misspelt: bool = False
+    """Whether the name that it was found by, or that of what it is in, was taken for a slip."""
 
     def within(self, area: Entry) -> bool:
         """Whether it is in a region or a county, which are known to be of its country."""
@@ -79,6 +83,17 @@ class Gazetteer:
         """A first-level division of a country by any of its names or its ISO code."""
         return next(iter(self._find("region", country_code, name, 1)), None)
 
+    def region_name(self, country_code: str, region: str) -> str | None:
+        """The name of the first-level division that has this GeoNames code (`Entry.region`)."""
+        return self._regions.get((country_code, region))
+
+    @cached_property
+    def _regions(self) -> dict[tuple[str, str], str]:
+        rows = self._database.execute(
+            "SELECT country, region, name FROM place WHERE level = ?", (LEVELS.index("region"),)
+        )
+        return {(country, region): name for country, region, name in rows}
+
     def counties(self, country_code: str, name: str) -> list[Entry]:
         """Second-level divisions of that name in a country, the most populous first."""
         return self._find("county", country_code, name, 100)
@@ -93,7 +108,11 @@ class Gazetteer:
 
     def similar(self, level: str, country_code: str, name: str) -> list[Entry]:
         """Places whose name is one slip away (a letter too many, missing, wrong, or two swapped),
-        of long names two; the fewest slips first, then the largest; a country's code is ''."""
+        of long names two; the fewest slips first, then the largest; a country's code is ''.
+
+        A name that a larger city has for its own, in whatever country, is no slip: Paris, Texas
+        may be unknown, but is not Perris.
+        """
         from rapidfuzz import process
         from rapidfuzz.distance import OSA
 
@@ -112,7 +131,25 @@ class Gazetteer:
         for most in range(1, slips + 1):
             keys = tuple(other for other, by, _ in near if by == most)
             found |= dict.fromkeys(self._rows(level, country_code, keys, (OWN, OTHER, LOOSE), 100))
-        return [*found]
+        least = self._people_of(fold(name)) if found and level != "country" else 0
+        return [replace(entry, misspelt=True) for entry in found if entry.population >= least]
+
+    def _people_of(self, key: str) -> int:
+        """The people of the largest city, of all countries, that has this very name."""
+        where = ",".join("?" * len(self._countries))
+        (people,) = self._database.execute(
+            "SELECT max(p.population) FROM name AS n JOIN place AS p ON p.id = n.place "
+            f"WHERE n.level = ? AND n.country IN ({where}) AND n.key = ? AND n.kind = {OWN}",
+            (LEVELS.index("city"), *self._countries, key),
+        ).fetchone()
+        return people or 0
+
+    @cached_property
+    def _countries(self) -> list[str]:
+        rows = self._database.execute(
+            "SELECT country FROM place WHERE level = ?", (LEVELS.index("country"),)
+        )
+        return [code for (code,) in rows]
 
     def _half_alike(self, level: str, country_code: str, key: str) -> list[str]:
         """Keys that begin or end as this one does: one slip leaves one of its halves as it is,
@@ -222,7 +259,8 @@ def _make(path: Path) -> sqlite3.Connection:
     """
     from geoagent.geo.build import fill
 
-    with suppress(OSError, sqlite3.OperationalError):
+    problem: Exception | str = "another program changes it"
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
@@ -234,8 +272,27 @@ def _make(path: Path) -> sqlite3.Connection:
             os.replace(name, path)
         finally:
             Path(name).unlink(missing_ok=True)
+    except (OSError, sqlite3.OperationalError) as error:
+        problem = error
     if (kept := _open(path)) is not None:
+        _sweep(path.parent)
         return kept
+    print(
+        f"warning: the gazetteer cannot be kept in {path.parent} ({problem}), so that each process "
+        "builds its own; name a folder that can be written in XDG_CACHE_HOME",
+        file=sys.stderr,
+        flush=True,
+    )
     memory = sqlite3.connect(":memory:", check_same_thread=False)
     fill(memory)
     return memory
+
+
+def _sweep(folder: Path) -> None:
+    """Remove gazetteers of older versions, but for the newest: home folders have quotas. Another
+    checkout that needs one builds it again."""
+    with suppress(OSError):
+        files = sorted(folder.glob("gazetteer-*.sqlite"), key=lambda file: -file.stat().st_mtime)
+        for old in files[_KEPT:]:
+            old.unlink(missing_ok=True)
+            _checksum_file(old).unlink(missing_ok=True)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from geoagent.answer import split_parts
+from geoagent.errors import UsageError
 from geoagent.geo.distance import great_circle_km
 from geoagent.geo.gazetteer import LEVELS, Entry, gazetteer
 from geoagent.geo.names import core, fold
@@ -39,11 +40,28 @@ _DEPENDENT: Final = {
     "NO": ("SJ",),
     "AU": ("CX", "CC", "NF"),
     "NZ": ("CK", "NU", "TK"),
+    "RS": ("XK",),
+    "MA": ("EH",),
+    "IL": ("PS",),
 }
 """Countries whose answers may name, as the region, what has an ISO code of its own
 ("China; Hong Kong; …"). GeoNames lists those cities under that code only."""
 
+_CLAIMED: Final = {"RU": ("UA", ("11", "20"))}
+"""And what GeoNames lists as first-level divisions of another country: Crimea and Sevastopol."""
 
+_CONTINENTS: Final = frozenset(
+    {"africa", "antarctica", "asia", "europe", "north america", "south america", "oceania"}
+    | {"latin america", "central america", "middle east", "southeast asia", "australia oceania"}
+)
+_LABEL: Final = re.compile(
+    r"^\W*(?:continent|country|nation|region|state|province|county|district|city|town|village|place"
+    r"|address|(?:specific |precise |exact )?location)\s*[:：=]\s*",
+    re.IGNORECASE,
+)
+"""'City: Cusco'"""
+_OTHER_SEPARATORS: Final = (r"[,，、]", r"[\r\n]+", r"[|/]", r" (?:[-–—>→]|->) ")
+"""Of parts, where there is no semicolon."""
 _SEPARATORS: Final = re.compile(r"[,，、/|()（）]| [-–—] ")
 """Between names of one part: 'Bolzano/Bozen', 'Luyang, Hefei', 'Saigon (Ho Chi Minh City)'."""
 _MAX_NAMES: Final = 6
@@ -61,6 +79,8 @@ class Place:
     level: str
     country_code: str
     matched: str
+    misspelt: bool = False
+    """Whether a name was taken for a slip of the pen: 'Muncih' for Munich."""
 
 
 def geocode(text: str) -> Place | None:
@@ -72,33 +92,56 @@ def geocode(text: str) -> Place | None:
     Moscow Oblast, but Chaoyang in Chongqing is not what "Beijing; Chaoyang" means), and without a
     known region the largest in the country. A part may list several names, separated by commas:
     the first known one counts. Slips of the pen are forgiven (`Gazetteer.similar`) where nothing
-    has the very name. How texts are read: docs/decisions/0060.
+    has the very name. How texts are read: docs/decisions/0060. UsageError for what is no text.
     """
-    place = _geocode(text[:MAX_QUERY])
-    return place and replace(place, query=text)
+    if not isinstance(text, str):
+        raise UsageError(f"an address is a text, not {type(text).__name__}")
+    entry = find(text)
+    if entry is None:
+        return None
+    return Place(
+        text,
+        entry.latitude,
+        entry.longitude,
+        entry.level,
+        entry.country_code,
+        entry.name,
+        entry.misspelt,
+    )
 
 
-def geocode_many(texts: Iterable[str]) -> list[Place | None]:
-    """`geocode` of each text; equal texts are looked up once."""
-    return [geocode(text) for text in texts]
+def find(text: str) -> Entry | None:
+    """What `geocode` finds, as the gazetteer has it."""
+    return _find(text[:MAX_QUERY])
+
+
+def geocode_many(texts: Iterable[Any]) -> list[Place | None]:
+    """`geocode` of each text; equal texts are looked up once, and what is no text is None."""
+    return [geocode(text) if isinstance(text, str) else None for text in texts]
 
 
 @lru_cache(maxsize=100_000)
-def _geocode(text: str) -> Place | None:
-    entry = _read(_parts(text))
-    if entry is None:
-        return None
-    return Place(text, entry.latitude, entry.longitude, entry.level, entry.country_code, entry.name)
+def _find(text: str) -> Entry | None:
+    return _read(_parts(text))
 
 
 def _parts(text: str) -> list[str]:
-    """The parts of an address. Without semicolons, commas separate them."""
-    parts = split_parts(text)
-    if len(parts) == 1:
-        by_comma = tuple(part.strip() for part in re.split("[,，、]", parts[0]) if part.strip())
-        if len(by_comma) > 1 and not _country(parts[0]):
-            parts = by_comma
-    return [*parts[:_MAX_PARTS]]
+    """The parts of an address, without labels ('City: …') and the continent. Without semicolons,
+    what makes the most parts separates them, commas before lines, bars and dashes."""
+    parts: Sequence[str] = split_parts(text)
+    if len(parts) == 1 and not _country(parts[0]):
+        ways = [_split(separator, parts[0]) for separator in _OTHER_SEPARATORS]
+        parts = max(ways, key=len)
+    parts = [name for part in parts[:_MAX_PARTS] if (name := _LABEL.sub("", part))]
+    if len(parts) > 1 and fold(parts[0]) in _CONTINENTS:
+        return parts[1:]
+    if len(parts) > 1 and fold(parts[-1]) in _CONTINENTS:
+        return parts[:-1]
+    return parts
+
+
+def _split(separator: str, text: str) -> list[str]:
+    return [part.strip() for part in re.split(separator, text) if part.strip()]
 
 
 def _read(parts: list[str]) -> Entry | None:
@@ -114,7 +157,7 @@ def _read(parts: list[str]) -> Entry | None:
     if home is None and _coarse(found):
         for first, *rest in [parts, parts[::-1]] if len(parts) > 1 else [parts]:
             for country in gazetteer().similar("country", "", first):
-                place = _inside(country, rest)
+                place = replace(_inside(country, rest), misspelt=True)
                 if place.level != "country" or not rest:
                     found.append(place)
     return max(found, key=lambda place: LEVELS.index(place.level), default=None)
@@ -147,10 +190,14 @@ def _inside(country: Entry, parts: list[str]) -> Entry:
         return _inside(country, parts[1:])
     if area is None:  # the first may also be a city ("China; Hefei; Luyang")
         area = _city(code, parts[0], None) or _misspelt_area(code, parts[0])
+    elif area.level == "county" and fold(parts[0]) == core(parts[0]):
+        cities = gazetteer().cities(code, parts[0])  # San Andrés is an island, then a county
+        area = next((city for city in cities if city.population > area.population), area)
     for find in (_very_county, _city, _county, _misspelt):
         for part in parts[:0:-1]:
             if found := find(code, part, area):
-                return found
+                slipped = area is not None and area.misspelt
+                return replace(found, misspelt=True) if slipped else found
     if area is not None and area.level == "county":  # "China; Hefei; Some Lane 5"
         return _city(code, parts[0], area) or area
     return area or home
@@ -198,7 +245,12 @@ def _area(country: Entry, part: str) -> tuple[Entry, Entry | None]:
                 return country, inside[0]
     if region is not None:
         return country, region
+    owner, divisions = _CLAIMED.get(country.country_code, ("", ()))
     for name in _names(part):
+        claimed = names.region(owner, name) if owner else None
+        home = names.country(owner)
+        if claimed and home and claimed.region in divisions:
+            return home, claimed
         territory = names.country(name)
         if territory and territory.country_code in _DEPENDENT.get(country.country_code, ()):
             return territory, None

@@ -33,6 +33,8 @@ ISO's; the north of Vietnam, which had Bangkok's time; Jan Mayen. The nearest ci
 _OVERLAID: Final = ("Asia/Jerusalem", "Asia/Hebron")
 """Where the polygons of these two overlap, timezonefinder answers with the first. It is the West
 Bank, which ISO 3166 and GeoNames count to PS."""
+_GUANTANAMO: Final = ("America/New_York", 22.0)
+"""The zone of the naval base, south of Florida's southernmost latitude. The land is Cuba's."""
 _TREATY_LATITUDE: Final = -60.0
 """South of it, sea included, is AQ: the area of the Antarctic Treaty, and what ISO 3166 means. The
 polygons have claims and empty places there."""
@@ -75,10 +77,14 @@ class _Cities(NamedTuple):
 def reverse(latitude: float, longitude: float) -> Spot:
     """Where a point is, from its degrees on WGS-84; longitudes outside ±180° are wrapped.
 
-    UsageError if one of them is NaN or infinite or the latitude is beyond a pole; it says so when
-    they look swapped.
+    UsageError if one of them is no number, NaN or infinite or the latitude is beyond a pole; it
+    says so when they look swapped.
     """
     point = f"latitude {latitude}, longitude {longitude}"
+    try:
+        latitude, longitude = float(latitude), float(longitude)
+    except (TypeError, ValueError):
+        raise UsageError(f"{point}: both must be numbers of degrees") from None
     if not (math.isfinite(latitude) and math.isfinite(longitude)):
         raise UsageError(f"{point}: both must be finite numbers of degrees")
     if abs(latitude) > 90:
@@ -171,6 +177,8 @@ def _countries_at(
     for number, zone in enumerate(zones):
         if zone == over and _inside(under, latitude[number], longitude[number]):
             zones[number] = under
+        elif zone == _GUANTANAMO[0] and latitude[number] < _GUANTANAMO[1]:
+            zones[number] = "America/Havana"
     return [
         ("AQ",) if south else countries.get(zone or "", ())
         for zone, south in zip(zones, (latitude < _TREATY_LATITUDE).tolist(), strict=True)

@@ -109,7 +109,7 @@ def test_the_program_is_named_as_one_would_type_it(
     (tmp_path / ".venv/bin/geoagent").touch()
     assert program() == ".venv/bin/geoagent"
     assert "(see .venv/bin/geoagent metrics --help)" in refused(capsys, "metrics")
-    assert "(see .venv/bin/geoagent --help)" in refused(capsys, "geocode", "Peru", "a=b")
+    assert "(see .venv/bin/geoagent --help)" in refused(capsys, "geocode", "Peru", "--a=b")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     assert program() == str(tmp_path / ".venv/bin/geoagent")
@@ -138,7 +138,7 @@ def test_help_imports_nothing_heavy() -> None:
         ["score", "x"],
         ["locate", "x.jpg"],
         ["geocode", "Peru", "--reward", "x"],
-        ["geocode", "Peru", "a=b"],
+        ["geocode", "Peru", "--a=b"],
     ],
 )
 def test_wrong_arguments_are_one_line(
@@ -184,6 +184,15 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
 
 
 # --- geocode ---------------------------------------------------------------------------------
+
+
+def test_an_address_without_quotes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "put the address in quotes: 'Peru Lima'" in refused(capsys, "geocode", "Peru", "Lima")
+
+
+def test_geocode_says_that_a_name_was_taken_for_a_slip(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["geocode", "Germany; Bavaria; Muncih"]) == 0
+    assert json.loads(capsys.readouterr().out)["misspelt"] is True
 
 
 def test_geocode_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from geoagent.geo.geocoder import Place
 
 ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "benchmarks" / "data"
 LETTERS = st.sampled_from("abcdeéßñ文ый ’-")
 
 
@@ -37,7 +38,7 @@ def _module(folder: str, name: str) -> ModuleType:
 
 
 def test_enough_answers_of_each_form_and_of_all_the_world(benchmark: ModuleType) -> None:
-    answers = benchmark.read_answers()
+    answers = benchmark.read_answers(DATA / "answers.tsv")
     forms = Counter(answer.form for answer in answers)
     assert len(answers) >= 3000
     assert min(forms.values()) >= 200, forms
@@ -50,7 +51,7 @@ def test_enough_answers_of_each_form_and_of_all_the_world(benchmark: ModuleType)
 
 
 def test_answers_are_sane(benchmark: ModuleType) -> None:
-    answers = benchmark.read_answers()
+    answers = benchmark.read_answers(DATA / "answers.tsv")
     keys = Counter((answer.id, answer.form) for answer in answers)
     assert set(keys.values()) == {1}
     for answer in answers:
@@ -62,15 +63,15 @@ def test_answers_are_sane(benchmark: ModuleType) -> None:
 
 def test_forms_of_one_place_have_one_truth(benchmark: ModuleType) -> None:
     truths: dict[str, set[tuple[float, float]]] = {}
-    for answer in benchmark.read_answers():
+    for answer in benchmark.read_answers(DATA / "answers.tsv"):
         truths.setdefault(answer.id, set()).add((answer.latitude, answer.longitude))
     assert {len(found) for found in truths.values()} == {1}
 
 
 def test_500_texts_that_are_no_place(benchmark: ModuleType) -> None:
-    texts = benchmark.read_garbage()
+    texts = benchmark.read_garbage(DATA / "garbage.txt")
     assert len(texts) == len(set(texts)) == 500
-    queries = {answer.query for answer in benchmark.read_answers()}
+    queries = {answer.query for answer in benchmark.read_answers(DATA / "answers.tsv")}
     assert not queries & set(texts)
 
 
@@ -120,7 +121,9 @@ def test_goals_are_met_at_their_bounds(benchmark: ModuleType) -> None:
 
 
 def test_enough_distinct_texts_to_look_up(benchmark: ModuleType) -> None:
-    groups = benchmark.groups(benchmark.read_answers(), benchmark.read_garbage())
+    groups = benchmark.groups(
+        benchmark.read_answers(DATA / "answers.tsv"), benchmark.read_garbage(DATA / "garbage.txt")
+    )
     texts = [text for group in groups.values() for text in group]
     assert len(texts) == len(set(texts)) >= 20_000
 

@@ -49,6 +49,65 @@ def test_in_memory_where_nothing_can_be_written(
     assert made.country("Utopia")
 
 
+def test_who_cannot_keep_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "fill", lambda database: database.executescript(_TINY))
+    (tmp_path / "file").write_text("no folder")
+    gazetteer._make(tmp_path / "file" / "places.sqlite")
+    told = capsys.readouterr().err
+    assert told.startswith(f"warning: the gazetteer cannot be kept in {tmp_path / 'file'} (")
+    assert "XDG_CACHE_HOME" in told
+
+
+def test_older_versions_are_removed_but_for_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "fill", lambda database: database.executescript(_TINY))
+    for age, name in enumerate(("gazetteer-v5", "gazetteer-v4", "gazetteer-v3", "gazetteer-v2"), 1):
+        for file in (tmp_path / f"{name}.sqlite", tmp_path / f"{name}.sha256"):
+            file.touch()
+            os.utime(file, (10**9 - age, 10**9 - age))
+    gazetteer._make(tmp_path / "gazetteer-v6.sqlite").close()
+    left = {file.name for file in tmp_path.iterdir()}
+    versions = ("gazetteer-v6", "gazetteer-v5", "gazetteer-v4")
+    assert left == {f"{name}.{kind}" for name in versions for kind in ("sqlite", "sha256")}
+
+
+def test_every_alias_is_known() -> None:
+    known = gazetteer.gazetteer()
+    for row in build.table(build.ALIASES):
+        name, meant = row["name"], row["stands_for"]
+        if row["level"] == "country":
+            found = known.country(name)
+            assert found is not None, name
+            assert found.country_code == meant, name
+        elif row["level"] == "region":
+            assert known.region(meant[:2], name) is not None, name
+        else:
+            country, _, city = meant.partition("; ")
+            assert city in {entry.name for entry in known.cities(country, name)}, name
+
+
+def test_regions_have_their_english_names() -> None:
+    known = gazetteer.gazetteer()
+    names = [("DE", "Bayern"), ("IT", "Toscana"), ("JP", "北海道"), ("RU", "Московская область")]
+    found = [known.region(*name) for name in names]
+    english = ["Bavaria", "Tuscany", "Hokkaidō", "Moscow Province"]
+    assert [entry and entry.name for entry in found] == english
+    tehran = known.region("IR", "Tehran")  # CLDR has Tehran under the code that Fars has now
+    assert tehran is not None
+    assert tehran.latitude == pytest.approx(35.7, abs=0.3)
+
+
+def test_the_very_name_of_a_larger_city_elsewhere_is_no_slip() -> None:
+    known = gazetteer.gazetteer()
+    assert known.similar("city", "US", "Paris") == []  # Perris
+    assert known.similar("city", "IN", "Lahore") == []  # Ahor
+    slip = known.similar("city", "DE", "Muncih")[0]
+    assert (slip.name, slip.misspelt) == ("Munich", True)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a database" * 999])
 def test_broken_file_is_not_used(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "places.sqlite"
@@ -154,7 +213,7 @@ def test_codes_count_in_capitals_only() -> None:
         ("country", "", "Germny", "Germany"),
         ("country", "", "Swtizerland", "Switzerland"),
         ("region", "US", "Minesota", "Minnesota"),
-        ("region", "DE", "Baveria", "Bayern"),
+        ("region", "DE", "Baveria", "Bavaria"),
         ("city", "CN", "Hefie City", "Hefei"),
         ("city", "US", "Philadelhpai", "Philadelphia"),
         ("city", "RU", "Екатеринбрг", "Yekaterinburg"),

@@ -210,10 +210,9 @@ def test_timeout_is_taken(timeout: Any, geocoder: OfflineGeocoder) -> None:
     assert geocoder.reverse(HUARAZ, timeout=timeout) is not None
 
 
-@pytest.mark.parametrize("query", [None, 5, float("nan"), b"Japan", ["Japan"], {"country": "jp"}])
+@pytest.mark.parametrize("query", [None, 5, float("nan"), b"Japan", ["Japan"]])
 def test_queries_that_are_no_text(query: Any, geocoder: OfflineGeocoder) -> None:
-    """geopy raises GeocoderQueryError, which is also a ValueError, for input that cannot do. Only
-    Nominatim takes a structured query (test_structured_query)."""
+    """geopy raises GeocoderQueryError, which is also a ValueError, for input that cannot do."""
     with pytest.raises(GeocoderQueryError, match="not " + type(query).__name__):
         geocoder.geocode(query)
 
@@ -417,3 +416,21 @@ def test_with_the_real_points(monkeypatch: pytest.MonkeyPatch, geocoder: Offline
     assert location.address == "Huaraz, Ancash, Peru"
     assert tuple(location.point)[:2] == pytest.approx(HUARAZ)
     assert geocoder.reverse((0.0, -30.0)) is None
+
+
+def test_arguments_of_nominatim(geocoder: OfflineGeocoder) -> None:
+    """Programs that pass what geopy's Nominatim takes go on working."""
+    place = geocoder.geocode(
+        "Peru; Ancash; Huaraz", language="en", limit=1, addressdetails=True, country_codes="pe"
+    )
+    assert place.address == "Huaraz, Ancash, Peru"
+    assert geocoder.geocode("Peru; Ancash; Huaraz", country_codes=["CL", "AR"]) is None
+    assert geocoder.reverse("-9.53, -77.53", language="en", zoom=10) is not None
+
+
+def test_structured_queries(geocoder: OfflineGeocoder) -> None:
+    """geopy's `test_structured_query`"""
+    query = {"city": "Huaraz", "state": "Ancash", "country": "Peru", "street": "Luzuriaga 1"}
+    assert geocoder.geocode(query).address == "Huaraz, Ancash, Peru"
+    with pytest.raises(GeocoderQueryError, match="'planet' is no part of a query"):
+        geocoder.geocode({"planet": "Mars"})

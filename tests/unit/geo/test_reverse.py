@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,3 +213,14 @@ def test_cities_have_their_region() -> None:
     region, latitude, longitude = cities["Oslo", "NO"]
     assert region == "Oslo"
     assert (latitude, longitude) == pytest.approx((59.91, 10.75), abs=0.02)
+
+
+def test_guantanamo_is_in_cuba_whatever_its_time() -> None:
+    base, keys = reverse(19.9065, -75.2071), reverse(24.6, -81.7)
+    assert (base.country_code, keys.country_code) == ("CU", "US")
+
+
+@pytest.mark.parametrize("point", [(None, None), ("x", 0.0), (0.0, [1.0])])
+def test_no_numbers(point: tuple[Any, Any]) -> None:
+    with pytest.raises(UsageError, match="both must be numbers of degrees"):
+        reverse(*point)
