@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from geoagent import cli
 from geoagent.data.readers import batches, output
+from geoagent.data.readers.batches import Batch
 from geoagent.data.readers.images import FileIndex, Workers, hash64
 from geoagent.data.readers.output import Output, Seen
 from geoagent.data.readers.plan import Plan, Request, make_plan
@@ -450,6 +451,28 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(
     assert sorted(whole) == list(FILES)
 
 
+def test_a_part_that_was_lost_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = large(tmp_path, 60)
+    with monkeypatch.context() as patched:
+        patched.setattr(output, "_SAVED_EVERY_S", 0.0)
+        patched.setattr(
+            "geoagent.data.readers.prepare.batches",
+            lambda *rest: interrupted_after(3, batches.batches(*rest, size=7)),
+        )
+        with pytest.raises(KilledError):
+            prepare(make_plan(request), tmp_path / "out", workers=1)
+    (tmp_path / "out/.prepare/records.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"records.jsonl: is shorter than it was; remove .*/out"):
+        prepare(make_plan(request), tmp_path / "out", workers=1)
+
+
+def interrupted_after(count: int, items: Iterator[Batch]) -> Iterator[Batch]:
+    for number, item in enumerate(items):
+        if number == count + 2:  # some are under way
+            raise KilledError
+        yield item
+
+
 def test_other_settings_do_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = large(tmp_path, 60)
 
@@ -468,33 +491,45 @@ def test_other_settings_do_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert prepare(make_plan(request), tmp_path / "out", workers=1)["records"]
 
 
-def test_processes_are_killed_and_leave_none_behind(tmp_path: Path) -> None:
-    """The real command, with two workers, killed by SIGKILL while it decodes."""
+def test_the_command_is_stopped_then_killed_and_ends_well(tmp_path: Path) -> None:
+    """The real command with two workers: Ctrl-C while it decodes, then SIGKILL, then nothing."""
     rows = 2000
     put(tmp_path / "in", *(f"imgs/{n}.jpg" for n in range(40)))
-    data = [{**GOOD, "image": f"{n % 40}.jpg", "id": n, "gt_lat": n % 90} for n in range(rows)]
+    named = {**GOOD, "country": "FR", "region": "Here", "city": "There"}  # nothing to be looked up
+    data = [{**named, "image": f"{n % 40}.jpg", "id": n} for n in range(rows)]
     write_json(tmp_path / "in/gre_seed.json", data)
     words = ["data", "prepare", "gre30k-seed", str(tmp_path / "in"), "--workers", "2"]
     command = [sys.executable, "-m", "geoagent.cli", *words]
     whole = subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, check=False)
     assert whole.returncode == 0, whole.stderr
-    killed = subprocess.Popen(
-        [*command, str(tmp_path / "out")], stdout=subprocess.PIPE, start_new_session=True
-    )
+    command.append(str(tmp_path / "out"))
     part = tmp_path / "out/.prepare/records.jsonl"
-    until = time.monotonic() + 60
-    while killed.poll() is None and time.monotonic() < until:
-        if part.exists() and part.stat().st_size:
-            killed.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.005)
-    assert killed.wait(timeout=60) == -signal.SIGKILL
-    while time.monotonic() < until and _group_lives(killed.pid):
-        time.sleep(0.05)
-    assert not _group_lives(killed.pid), "workers outlive the process that was killed"
-    again = subprocess.run([*command, str(tmp_path / "out")], capture_output=True, check=False)
+    assert _interrupted(command, part, signal.SIGINT) == (130, b"stopped\n")
+    code, said = _interrupted(command, part, signal.SIGKILL)
+    assert code == -signal.SIGKILL, said
+    again = subprocess.run(command, capture_output=True, check=False)
     assert again.returncode == 0, again.stderr
     assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def _interrupted(command: list[str], part: Path, number: signal.Signals) -> tuple[int, bytes]:
+    """Start a command and give it a signal once it has written something (Ctrl-C goes to its
+    workers as well): its exit code and what it said. No process of it may be left."""
+    before = part.stat().st_size if part.exists() else 0
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    until = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
+        if part.exists() and part.stat().st_size not in (0, before):
+            (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+            break
+        time.sleep(0.005)
+    _, said = process.communicate(timeout=60)
+    while time.monotonic() < until and _group_lives(process.pid):
+        time.sleep(0.05)
+    assert not _group_lives(process.pid), "workers outlive the process"
+    return process.returncode, said
 
 
 def _group_lives(group: int) -> bool:
