@@ -159,13 +159,22 @@ def iter_records(
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a file that are not empty, with their numbers from 1; UsageError without it."""
+    for number, _, raw in read_bytes(path):
+        if raw.strip():
+            yield number, raw.decode("utf-8", errors="replace")
+
+
+def read_bytes(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """All lines of a file with their numbers from 1 and where they begin, in bytes; UsageError
+    without it."""
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: there is no such folder")
     try:
         with path.open("rb") as file:
+            offset = 0
             for number, raw in enumerate(file, start=1):
-                if raw.strip():
-                    yield number, raw.decode("utf-8", errors="replace")
+                yield number, offset, raw
+                offset += len(raw)
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read ({error.strerror}); a dataset folder needs this file"
