@@ -20,6 +20,7 @@ from geoagent.commands import (
     geocode,
     locate,
     metrics,
+    report,
     score,
     serve_agent,
 )
@@ -60,7 +61,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=program(), description="Geolocate photographs; look at what is trained.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (locate, geocode, score, metrics, cot_quality, serve_agent, config, data):
+    for module in (
+        locate,
+        geocode,
+        score,
+        metrics,
+        cot_quality,
+        report,
+        serve_agent,
+        config,
+        data,
+    ):
         module.add(commands)
     return parser
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from geoagent.data.record import reason_kind
 from geoagent.errors import OutageError, UsageError
-from geoagent.files import short
+from geoagent.files import json_line, short
 
 if TYPE_CHECKING:
     from geoagent.agent.client import AgentClient
@@ -122,13 +122,8 @@ def counted(count: int, what: str) -> str:
 
 
 def line(value: Mapping[str, Any]) -> str:
-    """One JSON object as one line; half surrogate pairs, which have no UTF-8, stay escaped."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, ensure_ascii=True)
-    return text
+    """One JSON object as one line, in letters that standard output has."""
+    return json_line(value, getattr(sys.stdout, "encoding", None) or "utf-8")
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import geoagent.data
 from geoagent.data.prompt import QUESTION
-from geoagent.data.record import RECORDS_FILE, Record, read_records
+from geoagent.data.record import RECORDS_FILE, Record, image_root, read_records
 from geoagent.data.swift import truth
 from geoagent.errors import UsageError
 from geoagent.evaluate.completions import STAGE, Completions, Key, Shard, claimed, mark
@@ -25,6 +24,7 @@ from geoagent.evaluate.rows import prediction
 from geoagent.evaluate.rules import RULES
 from geoagent.evaluate.scoring import Scorer, gain
 from geoagent.evaluate.table import table
+from geoagent.evaluate.tensorboard import write_tensorboard
 from geoagent.files import write_atomic, write_json, write_jsonl
 from geoagent.geo.services import check, locator
 from geoagent.progress import Progress
@@ -265,7 +265,8 @@ class Evaluation:
         write_json(self.output / "made_with.json", self._made_with)
         write_json(self.output / "metrics.json", result)
         write_atomic(self.output / "table.txt", table(result, self.benchmark.name))
-        self._tensorboard(result)
+        board = self.output / "tensorboard"
+        write_tensorboard(board, self.config, self.models, result["models"], greedy)
         return result
 
     def _rows(self, model: str, draw: int) -> Rows:
@@ -291,8 +292,9 @@ class Evaluation:
     def _complete(self, predictor: Predictor, draw: int, batch: Sequence[Record]) -> list[str]:
         """Completions of a batch; the same seeds for all models."""
         settings, grpo = self.config.eval, self.config.grpo
+        root = image_root(self.benchmark.folder)
         return predictor.complete(
-            [self.benchmark.folder / record.image for record in batch],
+            [root / record.image for record in batch],
             settings.max_new_tokens,
             temperature=grpo.temperature if draw else settings.temperature,
             top_p=grpo.top_p if draw else 1.0,
@@ -307,19 +309,6 @@ class Evaluation:
         places = sorted({(record.latitude, record.longitude) for record in training})
         truths = [(record.latitude, record.longitude) for record in self.records]
         return uniform_guess(places, truths) if places else {}
-
-    def _tensorboard(self, result: dict[str, Any]) -> None:
-        """A curve a figure over the models in their order; an earlier evaluation is replaced."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        folder = self.output / "tensorboard"
-        shutil.rmtree(folder, ignore_errors=True)
-        for step, (name, figures) in enumerate(result["models"].items()):
-            rewards = {f"reward_{key}": value for key, value in figures.get("rewards", {}).items()}
-            with SummaryWriter(str(folder / name)) as writer:
-                for key, value in {**figures, **rewards}.items():
-                    if isinstance(value, int | float):
-                        writer.add_scalar(f"eval/{key}", value, step)
 
 
 def _made_with(config: Config, benchmark: Benchmark, candidate: Candidate) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.evaluate.metrics import THRESHOLDS_KM
@@ -23,7 +24,7 @@ def table(result: dict[str, Any], title: str, width: int = 100) -> str:
     console.print(_accuracies(result, title))
     if any("rewards" in figures for figures in result["models"].values()):
         console.print(_rewards(result))
-    for line in (*_agent(result), *_paid_for(result)):
+    for line in remarks(result):
         console.print(line, highlight=False, soft_wrap=True)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip() + "\n"
 
@@ -68,7 +69,12 @@ def _rewards(result: dict[str, Any]) -> Table:
     return shown
 
 
-def _agent(result: dict[str, Any]) -> list[str]:
+def remarks(result: Mapping[str, Any]) -> list[str]:
+    """What is to be said beside the figures: the agent's share, and what GRPO gained."""
+    return [*_agent(result), *_paid_for(result)]
+
+
+def _agent(result: Mapping[str, Any]) -> list[str]:
     """How many conclusions the agent was asked about, came to as well, and could not judge."""
     shares = {
         NAMES.get(name, name): figures["agent"]
@@ -82,7 +88,7 @@ def _agent(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _paid_for(result: dict[str, Any]) -> list[str]:
+def _paid_for(result: Mapping[str, Any]) -> list[str]:
     """GRPO maximises the total reward and nothing else: that is what it is to be judged by."""
     gains = result.get("gains", {}).get("grpo")
     if not gains:

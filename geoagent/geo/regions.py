@@ -8,7 +8,7 @@ from typing import Final
 
 from geoagent.geo.gazetteer import LEVELS as LEVELS_OF_PLACES
 from geoagent.geo.gazetteer import Entry, gazetteer
-from geoagent.geo.names import MAX_NAME, core, fold
+from geoagent.geo.names import MAX_NAME, core, fold, says_nothing
 
 LEVELS: Final = ("country", "region", "precise")
 _KEPT: Final = 200_000
@@ -20,8 +20,8 @@ def same_place(first: str, second: str, level: str, country: str | None = None) 
 
     They do if they are equal but for case, accents, punctuation and words such as 'City', or if
     the gazetteer has both as names of one entry: 'USA' and 'United States'; with the country's
-    name or code given, also 'Bavaria' and 'Bayern', 'München' and 'Munich'. An empty name is the
-    same as nothing.
+    name or code given, also 'Bavaria' and 'Bayern', 'München' and 'Munich'. An empty name,
+    or one such as 'unknown', is the same as nothing.
     """
     if level not in LEVELS:
         raise ValueError(f"level {level!r} is none of {LEVELS}")
@@ -31,9 +31,9 @@ def same_place(first: str, second: str, level: str, country: str | None = None) 
 
 @lru_cache(maxsize=100_000)
 def _same(first: str, second: str, level: str, country: str | None) -> bool:
-    ours, theirs = fold(first), fold(second)
-    if not ours or not theirs:
+    if says_nothing(first) or says_nothing(second):
         return False
+    ours, theirs = fold(first), fold(second)
     if ours == theirs:
         return True
     one, other = _entry(first, level, country), _entry(second, level, country)

@@ -92,7 +92,9 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
     monkeypatch.chdir(tmp_path)
     write_dataset(tmp_path / "dataset")
 
-    def make(**changes: Any) -> Run:
+    def make(report: bool = False, **changes: Any) -> Run:
+        if not report:  # it takes seconds
+            monkeypatch.setattr("geoagent.report.page.make_report", lambda runs, out: out)
         config = Config()
         config.model.kind = "tiny"
         config.data.name, config.data.path = "test", str(tmp_path / "dataset")
@@ -520,3 +522,66 @@ def test_gains_are_over_the_model_before(
     assert gains["over"] == "base"
     assert gains["reward"]["mean"] == pytest.approx(rewards["sft"] - rewards["base"])
     assert gains["sampled_reward"]["mean"] == pytest.approx(gains["reward"]["mean"])
+
+
+def events_of(run: Run, model: str) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.evaluation("heldout") / "tensorboard" / model))
+    return events.Reload()
+
+
+def test_tensorboard_has_figures_map_examples_and_settings(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run(reward_samples=1)
+    result = evaluate(run.config(), run, None)["heldout"]["models"]["sft"]
+    events = events_of(run, "sft")
+    tags = set(events.Tags()["scalars"])
+    numbers = [key for key, value in result.items() if isinstance(value, int | float)]
+    assert tags >= {f"eval/{key}" for key in numbers}
+    assert {"eval/reward_spatial", "eval/sampled_reward_spatial", "eval/failures_no_answer"} <= tags
+    assert {"geoscore_by_country/Peru", "geoscore_by_continent/South America"} <= tags
+    (score,) = events.Scalars("eval/geoscore")
+    assert (score.step, score.value) == (5, pytest.approx(result["geoscore"]))
+    (drawn,) = events.Images("eval/error_map")
+    assert (drawn.step, drawn.width, drawn.height) == (5, 1200, 680)
+    text = events.Tensors("best/1/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "answer   Peru; Ancash; Huaraz" in text
+    assert "    <think>" in text
+    plugins = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"rewards.weights.spatial" in plugins
+    assert b"grpo.learning_rate" in plugins
+    assert [event.step for event in events_of(run, "base").Scalars("eval/geoscore")] == [0]
+    assert not events_of(run, "base").Tags()["images"]  # nothing was located
+
+
+def test_a_report_is_made_at_the_end(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = make_run(report=True)
+    assert program.main(["--run", str(run.path)]) == 0
+    page = run.path / "report" / "report.html"
+    assert "Best and worst of SFT" in page.read_text()
+    assert "report: run/report/report.html" in capsys.readouterr().out
+
+
+def test_a_report_that_fails_fails_nothing_else(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = make_run()
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no space left")
+
+    monkeypatch.setattr("geoagent.report.page.make_report", broken)
+    assert program.main(["--run", str(run.path)]) == 0
+    error = capsys.readouterr().err
+    assert "warning: the report could not be made (no space left)" in error
+    assert "geoagent report run" in error
+    assert run.done_file("eval").is_file()

@@ -57,6 +57,11 @@ def test_unknown_level(ask: object) -> None:
         ask("Asia", "Asia", "continent", "CN")  # type: ignore[operator]
 
 
+def test_unknown_is_not_the_same_as_unknown() -> None:
+    assert not same_place("Unknown", "unknown", "precise", "US")
+    assert not same_place("N/A", "N/A", "region", "US")
+
+
 @pytest.mark.parametrize(
     ("answer", "level"),
     [
