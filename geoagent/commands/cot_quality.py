@@ -43,10 +43,12 @@ def _cot_quality(options: argparse.Namespace) -> int:
 def _assess(
     options: argparse.Namespace, truth: Truth, rows: list[dict[str, Any]], out: Path
 ) -> dict[str, Any]:
+    from geoagent.data.record import image_root
     from geoagent.evaluate.cot.assess import Parts, assess, figures
     from geoagent.evaluate.cot.models import BertScore, RefClipScore, fingerprint
     from geoagent.evaluate.cot.quality import Quality
 
+    images = image_root(options.truth)
     config = resolve([*(str(file) for file in options.config), *options.overrides])
     bert, clip = BertScore(options.bert), RefClipScore(options.clip)
     agent = judge_client(options.agent, config.agent, answers=out)
@@ -58,7 +60,7 @@ def _assess(
             "clip": fingerprint(options.clip),
         },
     )
-    scored = assess(rows, truth.records, options.truth, Quality(agent, bert, clip), parts)
+    scored = assess(rows, truth.records, images, Quality(agent, bert, clip), parts)
     if agent.stats.invalid:
         told = counted(agent.stats.distinct, "question")
         warn(f"the judge gave no usable reply to {agent.stats.invalid} of {told}")
@@ -70,10 +72,11 @@ def _assess(
 
 def _rows(name: str, truth: Truth) -> list[dict[str, Any]]:
     """The predictions joined with the truth, each once; a split without a chain is refused."""
+    from geoagent.evaluate.cot.assess import annotated_chain
     from geoagent.evaluate.predictions import Ids
 
-    if not any(record.think for record in truth.records.values()):
-        raise UsageError(f"{truth.file}: no record has an annotated chain of thought (think)")
+    if not any(map(annotated_chain, truth.records.values())):
+        raise UsageError(f"{truth.file}: no record has an annotated chain (think, or gt_cot)")
     rows, ids = Rows(name, strict=True, progress=True), Ids()
 
     def usable() -> Iterator[dict[str, Any]]:

@@ -69,21 +69,27 @@ def _whole(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def annotated_chain(record: Record) -> str | None:
+    """The chain that people or a strong model have written: `think`, or GREval-Bench's `gt_cot`."""
+    given = record.think or record.extra.get("gt_cot")
+    return given if isinstance(given, str) else None
+
+
 def assess(
     rows: Sequence[Row],
     records: Mapping[str, Record],
-    folder: Path,
+    images: Path,
     quality: Quality,
     parts: Parts,
 ) -> list[dict[str, Any]]:
     """The row of each prediction's chain, in order. `rows` have `id`, `completion`, and `model`
-    and `draw` if there are several; `folder` is the dataset's. Rows that `parts` has are taken
-    from there, all others are added to it, some at a time."""
-    marks = [_mark_of(row, records[str(row["id"])], folder) for row in rows]
+    and `draw` if there are several; `images` is the folder of the dataset's images. Rows that
+    `parts` has are taken from there, all others are added to it, some at a time."""
+    marks = [_mark_of(row, records[str(row["id"])], images) for row in rows]
     known = {name: row for name in marks if (row := parts.get(name)) is not None}
     new = [number for number, name in enumerate(marks) if name not in known]
     for some in _shown(new):
-        samples = [_sample(rows[i], records[str(rows[i]["id"])], folder) for i in some]
+        samples = [_sample(rows[i], records[str(rows[i]["id"])], images) for i in some]
         scored = [
             {**_named(rows[i]), **score, _MARK: marks[i]}
             for i, score in zip(some, quality.score(samples), strict=True)
@@ -94,13 +100,14 @@ def assess(
     return [known[name] for name in marks]
 
 
-def _mark_of(row: Row, record: Record, folder: Path) -> str:
+def _mark_of(row: Row, record: Record, images: Path) -> str:
     """What a score depends on besides the settings."""
-    image = folder / record.image
+    image = images / record.image
     state = image.stat() if image.is_file() else None
     size, time = (state.st_size, state.st_mtime_ns) if state else (0, 0)
     text = None if _missing(row) else row["completion"]
-    return mark([list(_named(row).items()), text, record.think, record.image, size, time])
+    chain = annotated_chain(record)
+    return mark([list(_named(row).items()), text, chain, record.image, size, time])
 
 
 def _named(row: Row) -> dict[str, Any]:
@@ -111,14 +118,15 @@ def _missing(row: Row) -> bool:
     return isinstance(row.get("answer"), Missing)
 
 
-def _sample(row: Row, record: Record, folder: Path) -> Sample:
+def _sample(row: Row, record: Record, images: Path) -> Sample:
     def image() -> Image:
         from PIL import Image
 
-        check_image(folder, record.image)
-        return Image.open(folder / record.image)
+        check_image(images, record.image)
+        return Image.open(images / record.image)
 
-    return Sample(None if _missing(row) else row["completion"], record.think, image)
+    completion = None if _missing(row) else row["completion"]
+    return Sample(completion, annotated_chain(record), image)
 
 
 def _shown(numbers: Sequence[int]) -> Iterator[Sequence[int]]:

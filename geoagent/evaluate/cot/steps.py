@@ -52,8 +52,8 @@ def steps(completion: str) -> list[str]:
 
 
 def steps_of_chain(think: str) -> list[str]:
-    """The steps of what is between the think tags; an annotated chain is that."""
-    return steps(f"<think>{think}</think>")
+    """The steps of an annotated chain, with or without think tags and answer."""
+    return steps(f"<think>{think.partition('<answer>')[0]}</think>")
 
 
 def _of_stages(read: Completion) -> Iterator[str]:

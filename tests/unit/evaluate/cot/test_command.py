@@ -261,6 +261,22 @@ def test_a_broken_image_costs_its_sample_only(
     assert failures["no_image"] == 2
 
 
+def test_images_elsewhere_and_grevals_chains(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 0
+    expected = capsys.readouterr().out
+    data, pictures = tmp_path / "data", tmp_path / "pictures"
+    pictures.mkdir()
+    for path in data.glob("*.png"):
+        path.rename(pictures / path.name)
+    (data / "dataset.json").write_text(json.dumps({"images": str(pictures)}))
+    rows = [{**row, "gt_cot": row.pop("think")} for row in read_jsonl(data / "records.jsonl")]
+    write_jsonl(data / "records.jsonl", rows)
+    assert cli.main([*arguments, "--out", str(tmp_path / "other")]) == 0
+    assert capsys.readouterr().out == expected
+
+
 def test_refusals(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refused(*changed: str) -> str:
         assert cli.main([*arguments, *changed]) == 2

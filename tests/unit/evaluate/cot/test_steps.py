@@ -59,6 +59,12 @@ def test_without_tags_and_without_reasoning() -> None:
         assert steps(text) == []
 
 
+def test_an_annotated_chain_with_tags_or_an_answer() -> None:
+    for chain in ("It is hot. So Chad.", "<think>It is hot. So Chad.</think>"):
+        for answer in ("", "<answer>[15.0, 19.0]</answer>"):
+            assert steps_of_chain(chain + answer) == ["It is hot.", "So Chad."]
+
+
 def test_tool_calls_are_no_reasoning() -> None:
     call = '<tool_call>{"name": "search_web", "arguments": {"query": "Red. Roof."}}</tool_call>'
     assert steps(f"<think>I look it up. {call}It is there.</think><answer>x</answer>") == [
