@@ -55,6 +55,7 @@ def _assess(
     parts = Parts(
         out,
         {
+            "predictions": str(Path(options.file).resolve()),
             "judge": [agent.settings.backend, agent.settings.model],
             "bert": [fingerprint(options.bert), bert.layer],
             "clip": fingerprint(options.clip),
@@ -112,7 +113,7 @@ def add(commands: Any) -> None:
         "cot-quality",
         _cot_quality,
         "quality of predictions' chains of thought beside annotated ones (GREval-Bench), with "
-        "95 %% intervals, as JSON",
+        "bootstrap intervals, as JSON",
         """%(prog)s predictions.jsonl --truth data/greval --agent runs/first --bert DIR --clip DIR
         %(prog)s predictions.jsonl --truth data/geoseek --split val --by model \\
             --agent http://HOST:8000/v1 agent.model=Qwen3-32B --bert DIR --clip DIR""",

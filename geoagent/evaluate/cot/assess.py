@@ -42,8 +42,10 @@ class Parts:
             raise UsageError(f"{folder}: {_difference(found, made_with)}; choose another --out")
         write_json(path, made_with)
         if self._file.is_file():
-            self._known = {row[_MARK]: row for row in _whole(self._file)}
-            write_jsonl(self._file, self._known.values())  # without a line that a kill has cut
+            rows = list(_whole(self._file))
+            # A judge that is asked again may reply.
+            self._known = {row[_MARK]: row for row in rows if not row.get("unanswered")}
+            write_jsonl(self._file, rows)  # without a line that a kill has cut
 
     def get(self, name: str) -> dict[str, Any] | None:
         return self._known.get(name)
@@ -51,12 +53,16 @@ class Parts:
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         append_jsonl(self._file, rows)
 
+    def finish(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Keep these rows and no older ones of the same predictions."""
+        write_jsonl(self._file, rows)
+
 
 def _difference(found: Any, wanted: Mapping[str, Any]) -> str:
     if not isinstance(found, dict):
         return f"{SETTINGS_FILE} is not a JSON object"
     names = [name for name, value in wanted.items() if found.get(name) != value]
-    return f"holds figures that were made with another {' and '.join(names) or 'form'}"
+    return f"holds what was made with other {' and '.join(names) or 'settings'}"
 
 
 def _whole(path: Path) -> Iterator[dict[str, Any]]:
@@ -94,10 +100,11 @@ def assess(
             {**_named(rows[i]), **score, _MARK: marks[i]}
             for i, score in zip(some, quality.score(samples), strict=True)
         ]
-        # A judge that is asked again may reply.
-        parts.add([row for row in scored if not row["unanswered"]])
+        parts.add(scored)
         known |= {row[_MARK]: row for row in scored}
-    return [known[name] for name in marks]
+    ordered = [known[name] for name in marks]
+    parts.finish(ordered)
+    return ordered
 
 
 def _mark_of(row: Row, record: Record, images: Path) -> str:

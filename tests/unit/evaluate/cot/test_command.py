@@ -212,6 +212,13 @@ def test_a_row_that_changed_is_scored_anew(
     after = json.loads(capsys.readouterr().out)
     assert after["by"]["model"]["grpo"]["inference"] < before["by"]["model"]["grpo"]["inference"]
     assert after["by"]["model"]["sft"] == before["by"]["model"]["sft"]
+    kept = list(read_jsonl(tmp_path / "predictions.cot/rows.jsonl"))
+    assert len(kept) == after["count"] == 6
+    other = file.rename(tmp_path / "other.jsonl")
+    arguments[1] = str(other)
+    assert cli.main([*arguments, "--out", str(tmp_path / "predictions.cot")]) == 2
+    assert "made with other predictions; choose another --out" in capsys.readouterr().err
+    assert list(read_jsonl(tmp_path / "predictions.cot/rows.jsonl")) == kept
 
 
 def test_figures_of_another_judge_are_not_mixed(
@@ -220,7 +227,7 @@ def test_figures_of_another_judge_are_not_mixed(
     assert cli.main(arguments) == 0
     rows = (tmp_path / "predictions.cot/rows.jsonl").read_bytes()
     assert cli.main([*arguments, "agent.model=other"]) == 2
-    assert "made with another judge; choose another --out" in capsys.readouterr().err
+    assert "made with other judge; choose another --out" in capsys.readouterr().err
     assert (tmp_path / "predictions.cot/rows.jsonl").read_bytes() == rows
 
 
