@@ -11,10 +11,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from geoagent.agent.endpoint import Endpoint, agent_folder, read_endpoints
-from geoagent.agent.prompt import HEALTH, Question, messages, read_reply, schema
+from geoagent.agent.prompt import HEALTH
+from geoagent.agent.question import Asked
 from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError
 from geoagent.files import append_jsonl, write_json
@@ -27,17 +28,26 @@ _FIRST_PAUSE_S: Final = 0.2
 _MAX_PAUSE_S: Final = 5.0
 _CONNECT_S: Final = 10.0
 """A node that has gone does not even refuse."""
-_ORDER: Final = attrgetter("stage", "earlier", "reasoning")
-"""Most common part of a question's text first."""
+_ORDER: Final = attrgetter("order")
+_BROKEN_FROM: Final = 8
+"""If this many different questions of a batch, or more, and all of them, got no usable reply,
+then the agent is broken. Fewer may be odd texts, at which work must not stop."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The agent's conclusion; or `failed`, if it replied but not usably after all retries."""
+    """The agent's conclusion (of a FormQuestion, its fields as JSON); or `failed`, if it replied
+    but not usably after all retries."""
 
     conclusion: str | None
     failed: bool = False
     reason: str | None = None
+
+
+class Agent(Protocol):
+    """What those who ask need of the client."""
+
+    def ask(self, questions: Sequence[Asked]) -> list[Judgement]: ...
 
 
 @dataclass
@@ -95,7 +105,7 @@ class AgentClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._http: httpx.AsyncClient | None = None
 
-    def ask(self, questions: Sequence[Question]) -> list[Judgement]:
+    def ask(self, questions: Sequence[Asked]) -> list[Judgement]:
         """Judgements in the order of the questions.
 
         Raises OutageError if no agent answers for `patience_s`, and UsageError if an external one
@@ -126,9 +136,9 @@ class AgentClient:
                 f"the consistency agent answers, but not as it is asked to ({judgement.reason})"
             )
 
-    def _key(self, question: Question) -> str:
+    def _key(self, question: Asked) -> str:
         """Same agent and same messages, same key."""
-        asked = [self.settings.backend, self.settings.model, messages(question)]
+        asked = [self.settings.backend, self.settings.model, question.messages()]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
     def _recall(self) -> None:
@@ -171,7 +181,7 @@ class AgentClient:
             threading.Thread(target=self._loop.run_forever, daemon=True, name="agent").start()
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _ask_all(self, questions: Sequence[Question]) -> list[Judgement]:
+    async def _ask_all(self, questions: Sequence[Asked]) -> list[Judgement]:
         import httpx
 
         if self._http is None:
@@ -181,7 +191,7 @@ class AgentClient:
         self._alive = time.monotonic()
         gate = asyncio.Semaphore(self.settings.concurrency)
 
-        async def one(question: Question) -> Judgement:
+        async def one(question: Asked) -> Judgement:
             async with gate:
                 return await self._judge(question)
 
@@ -192,7 +202,7 @@ class AgentClient:
             for task in tasks:
                 task.cancel()
 
-    async def _judge(self, question: Question) -> Judgement:
+    async def _judge(self, question: Asked) -> Judgement:
         """One question until there is a usable reply, its retries are used up, or all is dark.
 
         A reply of no use is held against the question only if the server that gave it answers
@@ -230,10 +240,10 @@ class AgentClient:
             return False
         return True
 
-    async def _answer(self, endpoint: Endpoint, question: Question, attempt: int) -> str:
+    async def _answer(self, endpoint: Endpoint, question: Asked, attempt: int) -> str:
         """The conclusion that the endpoint comes to."""
         try:
-            conclusion = read_reply(question, await self._send(endpoint, question, attempt))
+            conclusion = question.read(await self._send(endpoint, question, attempt))
         except ValueError as error:
             raise _Unusable(f"{endpoint.url}: {error}") from None
         self._alive = time.monotonic()
@@ -256,7 +266,7 @@ class AgentClient:
             return self._fixed
         return read_endpoints(self.folder) if self.folder is not None else []
 
-    async def _send(self, endpoint: Endpoint, question: Question, attempt: int) -> str:
+    async def _send(self, endpoint: Endpoint, question: Asked, attempt: int) -> str:
         import httpx
 
         assert self._http is not None
@@ -280,11 +290,11 @@ class AgentClient:
             self._load[endpoint.url] -= 1
         return self._content(endpoint, response)
 
-    def _body(self, endpoint: Endpoint, question: Question, attempt: int) -> dict[str, Any]:
-        form = {"name": "conclusion", "strict": True, "schema": schema(question)}
+    def _body(self, endpoint: Endpoint, question: Asked, attempt: int) -> dict[str, Any]:
+        form = {"name": question.form, "strict": True, "schema": question.schema()}
         return {
             "model": endpoint.model,
-            "messages": messages(question),
+            "messages": question.messages(),
             "max_tokens": self.settings.max_tokens,
             "temperature": self.settings.temperature,
             "seed": attempt,
@@ -326,6 +336,15 @@ class AgentClient:
         if now - self._told >= _MESSAGE_EVERY_S:
             self._told = now
             self._on_wait(f"waiting for the consistency agent for {silent:.0f} s ({reason})")
+
+
+def check_usable(questions: Sequence[Asked], judgements: Sequence[Judgement]) -> None:
+    """OutageError if nothing at all of many different questions got a usable reply."""
+    if len(set(questions)) >= _BROKEN_FROM and all(j.failed for j in judgements):
+        raise OutageError(
+            f"the agent gave no usable reply to any of {len(set(questions))} "
+            f"questions (the last: {judgements[-1].reason}); check agent.model"
+        )
 
 
 def external_endpoint(settings: AgentConfig) -> Endpoint:
