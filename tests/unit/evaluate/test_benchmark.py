@@ -42,6 +42,7 @@ class FakePredictor:
     """Says Huaraz for every photo if it is the SFT model, nonsense if it is the base."""
 
     loads: list[str]
+    closed: list[str]
     calls: list[tuple[list[str], dict[str, Any]]]
     die_at: int | None
 
@@ -56,10 +57,14 @@ class FakePredictor:
         said = answer("Peru; Ancash; Huaraz") if self.name == "sft" else "???"
         return [said for _ in images]
 
+    def close(self) -> None:
+        self.closed.append(self.name)
+
 
 @pytest.fixture
 def predictor(monkeypatch: pytest.MonkeyPatch) -> type[FakePredictor]:
-    fresh = type("Fresh", (FakePredictor,), {"loads": [], "calls": [], "die_at": None})
+    fields: dict[str, Any] = {"loads": [], "closed": [], "calls": [], "die_at": None}
+    fresh = type("Fresh", (FakePredictor,), fields)
     monkeypatch.setattr("geoagent.evaluate.predict.Predictor", fresh)
     return fresh
 
@@ -257,6 +262,7 @@ def test_new_weights_are_predicted_again(
 ) -> None:
     run = make_run()
     evaluate(run.config(), run, None)
+    assert predictor.closed == predictor.loads == ["base", "sft"]
     predictor.loads.clear()
     evaluate(run.config(), run, None)
     assert predictor.loads == []
