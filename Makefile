@@ -56,7 +56,7 @@ bench-agent: setup ## how well and how fast the demo's agent answers (four minut
 bench-geocoder: setup ## how right and how fast the geocoder is (a minute) [ARGS="--json FILE"]
 	@$(PY) benchmarks/geocoder.py $(ARGS)
 
-test-vllm: setup ## the agent on vLLM against llama.cpp, on the CPU; not in CI (6 GB) [PLACE=.vllm]
+test-vllm: setup ## the agent and prediction on vLLM, on the CPU; not in CI (6 GB) [PLACE=.vllm]
 	@./scripts/vllm_cpu.sh $(PLACE)
 
 tensorboard: setup ## show a run's curves [RUN=runs/NAME; default: the newest]

@@ -349,7 +349,7 @@ class EvalConfig:
     benchmark: str = "heldout"
     """Name of the folder in RUN/eval; what is evaluated is data.eval_split."""
     engine: str = _limited("transformers", choices=("transformers", "vllm"))
-    """What completions are made by; `vllm` is made for GPUs and thousands of pictures."""
+    """What makes completions; `vllm` is for GPUs and thousands of pictures."""
     batch_size: int = _limited(8, low=1)
     """Pictures at a time."""
     max_new_tokens: int = _limited(1024, low=8)

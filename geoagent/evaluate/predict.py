@@ -132,10 +132,12 @@ def _loading(candidate: Candidate) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line that says something: pydantic, which vLLM checks with, counts errors first."""
+    """The first line that says something; pydantic, which vLLM checks with, has more around it."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and "validation error" not in line]
-    return told[0][:200] if told else type(error).__name__
+    if not told:
+        return type(error).__name__
+    return told[0].removeprefix("Value error, ").partition(" [type=")[0][:200]
 
 
 def chat_template(processor: Any, config: ModelConfig, max_pixels: int | None) -> Any:

@@ -17,8 +17,8 @@ from geoagent.train.arguments import ADAPTER_FILE
 _PATCH: Final = 28
 """Width in pixels of what becomes one token of Qwen2.5-VL."""
 _WORDS: Final = 512
-"""Tokens for the question and the chat's frame; Qwen's vocabulary takes about 60."""
-_RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Tokens for the question and the chat's frame: more than they have bytes, in any vocabulary."""
+_ROOMS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks of adapters that vLLM makes room for."""
 
 
@@ -65,7 +65,7 @@ class VllmPredictor(Predictor):
             torch_dtype=dtype(config.dtype),
             model_type=config.type,
             adapters=[candidate.adapters] if candidate.adapters else None,
-            max_lora_rank=_room(candidate.adapters) if candidate.adapters else _RANKS[0],
+            max_lora_rank=_room(_rank(candidate.adapters) if candidate.adapters else 1),
             max_model_len=template.max_pixels // _PATCH**2 + _WORDS + self._max_new_tokens,
             max_num_seqs=self._batch_size,
             limit_mm_per_prompt={"image": 1, "video": 0},
@@ -115,7 +115,9 @@ def _forbid_vision_tokens(engine: Any, tokenizer: Any) -> None:
 
 
 def _check_adapters(adapters: str) -> None:
-    """UsageError if vLLM cannot apply all of them: it adapts the language model's linear layers."""
+    """UsageError if vLLM cannot apply all of them: it adapts the language model's linear layers,
+    and passes over the vision tower's without a word.
+    """
     from safetensors import safe_open
 
     with safe_open(Path(adapters, "adapter_model.safetensors"), framework="pt") as tensors:
@@ -128,11 +130,15 @@ def _check_adapters(adapters: str) -> None:
         )
 
 
-def _room(adapters: str) -> int:
-    """The smallest of vLLM's ranks that holds all adapters; ValueError if none does."""
+def _rank(adapters: str) -> int:
+    """The highest of the adapters' layers."""
     settings = read_json(Path(adapters, ADAPTER_FILE))
-    rank = max([settings["r"], *(settings.get("rank_pattern") or {}).values()])
-    rooms = [room for room in _RANKS if room >= rank]
+    return max([settings["r"], *(settings.get("rank_pattern") or {}).values()])
+
+
+def _room(rank: int) -> int:
+    """The smallest of vLLM's rooms that holds a rank; ValueError if none does."""
+    rooms = [room for room in _ROOMS if room >= rank]
     if not rooms:
-        raise ValueError(f"rank {rank} is above vLLM's highest, {_RANKS[-1]}")
+        raise ValueError(f"rank {rank} is above vLLM's highest, {_ROOMS[-1]}")
     return rooms[0]

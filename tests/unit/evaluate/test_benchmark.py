@@ -271,6 +271,26 @@ def test_new_weights_are_predicted_again(
     assert predictor.loads == ["sft"]
 
 
+def test_another_engine_predicts_again(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class FakeVllm(predictor):  # type: ignore[misc, valid-type]
+        def __init__(self, candidate: Any, config: Any, *sizes: int) -> None:
+            super().__init__(candidate, config, sizes[0])
+            assert sizes == (Config().model.max_pixels, Config().eval.max_new_tokens, 2)
+
+    monkeypatch.setattr("geoagent.evaluate.vllm.VllmPredictor", FakeVllm)
+    run = make_run()
+    evaluate(run.config(), run, None)
+    run = make_run(engine="vllm")
+    evaluate(run.config(), run, None)
+    assert predictor.loads == ["base", "sft"] * 2
+    evaluate(run.config(), run, None)
+    assert len(predictor.loads) == 4
+
+
 def test_fewer_samples_give_figures_of_fewer(
     make_run: Callable[..., Run], predictor: type[FakePredictor]
 ) -> None:
