@@ -9,6 +9,7 @@ from pathlib import Path
 
 from geoagent.config import Config
 from geoagent.data.needs import check_needs, glance
+from geoagent.data.record import image_root
 from geoagent.errors import UsageError
 from geoagent.modelfolder import check_model
 from jobs import scheduler
@@ -65,6 +66,7 @@ def _data(config: Config, plan: Plan) -> None:
         names = [stage.name for stage in plan.stages]
         try:
             check_needs(data, Path(data.path), names, glance(Path(data.path)))
+            image_root(Path(data.path))
         except UsageError as error:
             raise UsageError(f"data.path: {error}") from error
     elif data.name != "sample":

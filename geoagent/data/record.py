@@ -1,6 +1,7 @@
 """One sample, whatever dataset it came from, and the reading of a dataset folder.
 
-A dataset folder holds `records.jsonl` (one JSON object a line) and the images it names.
+A dataset folder holds `records.jsonl` (one JSON object a line) and the images it names, or a
+`dataset.json` that says in which other folder these are.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from geoagent.errors import UsageError
+from geoagent.files import read_json
 
 RECORDS_FILE: Final = "records.jsonl"
+DATASET_FILE: Final = "dataset.json"
+REJECTED_FILE: Final = "rejected.jsonl"
 DEFAULT_SPLIT: Final = "train"
 """Of rows that name none; one that counted for every split would be trained on and tested on."""
 
@@ -23,7 +27,8 @@ DEFAULT_SPLIT: Final = "train"
 @dataclass(frozen=True)
 class Record:
     """A sample. Coordinates in degrees (WGS 84); names in English; `image` relative to the
-    dataset folder; `address` is "Country; Region; City" with two or three parts."""
+    folder of the dataset's images (`image_root`); `address` is "Country; Region; City" with two
+    or three parts."""
 
     id: str
     image: str
@@ -41,9 +46,12 @@ class Record:
 
     def to_row(self) -> dict[str, Any]:
         """The record as a line of records.jsonl."""
-        row = asdict(self)
-        row.update(row.pop("extra"))
+        row = {name: getattr(self, name) for name in _OWN}
+        row.update(self.extra)
         return row
+
+
+_OWN: Final = tuple(item.name for item in fields(Record) if item.name != "extra")
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,27 @@ _TEXT: Final = ("country", "region", "city", "address", "country_code")
 _KNOWN: Final = {item.name for item in fields(Record)}
 
 
+def image_root(folder: Path) -> Path:
+    """The folder that a dataset's images are in, without links: the dataset folder itself, or what
+    `images` in its dataset.json names, so that millions of images need not be copied.
+
+    UsageError if that is no absolute path of a folder that is there.
+    """
+    path = folder / DATASET_FILE
+    if not path.is_file():
+        return folder.resolve()
+    about = read_json(path)
+    images = about.get("images") if isinstance(about, dict) else None
+    if images is None:
+        return folder.resolve()
+    if not isinstance(images, str) or not Path(images).is_absolute() or not Path(images).is_dir():
+        raise UsageError(
+            f"{path}: images: {str(images)[:200]!r} is not the absolute path of a folder; correct "
+            "it if the images were moved"
+        )
+    return Path(images).resolve()
+
+
 def read_records(
     folder: Path,
     split: str | None = None,
@@ -82,14 +111,31 @@ def read_records(
     """Records of a dataset folder, and the rows that were refused with the reason.
 
     `split` and `limit` choose records; images of others are not opened, and none at all without
-    `check_images`. With `strict` the first
-    refused row raises UsageError with file and line; a missing records.jsonl always does.
+    `check_images`. With `strict` the first refused row raises UsageError with file and line; a
+    missing records.jsonl always does.
     """
     records: list[Record] = []
     rejected: list[Rejected] = []
+    for row in iter_records(folder, split, limit, strict, check_images):
+        if isinstance(row, Record):
+            records.append(row)
+        else:
+            rejected.append(row)
+    return records, rejected
+
+
+def iter_records(
+    folder: Path,
+    split: str | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+    check_images: bool = True,
+) -> Iterator[Record | Rejected]:
+    """`read_records` one row after another; no more than the ids are held in memory."""
     seen: set[str] = set()
+    root = image_root(folder) if check_images else None
     for number, line in read_lines(folder / RECORDS_FILE):
-        if limit is not None and len(records) >= limit:
+        if limit is not None and len(seen) >= limit:
             break
         row_id = ""
         try:
@@ -97,28 +143,38 @@ def read_records(
             row_id = str(row.get("id", ""))[:200]
             if split is not None and (row.get("split") or DEFAULT_SPLIT) != split:
                 continue
-            record = _record(row, folder if check_images else None)
+            record = to_record(row)
+            if root is not None:
+                check_image(root, record.image)
             if record.id in seen:
                 raise ValueError(f"id '{record.id}' is used by an earlier row")
         except ValueError as error:
             if strict:
                 raise UsageError(f"{folder / RECORDS_FILE}:{number}: {error}") from error
-            rejected.append(Rejected(number, row_id, str(error)))
+            yield Rejected(number, row_id, str(error))
             continue
         seen.add(record.id)
-        records.append(record)
-    return records, rejected
+        yield record
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a file that are not empty, with their numbers from 1; UsageError without it."""
+    for number, _, raw in read_bytes(path):
+        if raw.strip():
+            yield number, raw.decode("utf-8", errors="replace")
+
+
+def read_bytes(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """All lines of a file with their numbers from 1 and where they begin, in bytes; UsageError
+    without it."""
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: there is no such folder")
     try:
         with path.open("rb") as file:
+            offset = 0
             for number, raw in enumerate(file, start=1):
-                if raw.strip():
-                    yield number, raw.decode("utf-8", errors="replace")
+                yield number, offset, raw
+                offset += len(raw)
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read ({error.strerror}); a dataset folder needs this file"
@@ -136,8 +192,8 @@ def parse_line(line: str) -> dict[str, Any]:
     return row
 
 
-def _record(row: Mapping[str, Any], folder: Path | None) -> Record:
-    """The record of a row; ValueError says what is wrong with it."""
+def to_record(row: Mapping[str, Any]) -> Record:
+    """The record of a row; ValueError says what is wrong with it. The image is not looked at."""
     if not isinstance(row.get("id"), str | int) or isinstance(row.get("id"), bool):
         raise ValueError("id: missing, or not a text")
     latitude = coordinate(row, "latitude", 90.0)
@@ -152,8 +208,6 @@ def _record(row: Mapping[str, Any], folder: Path | None) -> Record:
     image = row.get("image")
     if not isinstance(image, str) or not image:
         raise ValueError("image: missing")
-    if folder is not None:
-        check_image(folder, image)
     return Record(
         id=str(row["id"]),
         image=image,
@@ -191,12 +245,15 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def check_image(folder: Path, name: str) -> None:
-    """The image is inside the dataset folder and can be decoded; ValueError otherwise."""
-    from PIL import Image
+def check_image(root: Path, name: str) -> None:
+    """The image is inside the folder and can be decoded; ValueError otherwise."""
+    decode_image(find_image(root, name), name)
 
+
+def find_image(root: Path, name: str) -> Path:
+    """The file of an image; ValueError unless it is there and inside the folder."""
     try:
-        root = folder.resolve()
+        root = root.resolve()
         path = (root / name).resolve()
         inside = path.is_relative_to(root)
         exists = inside and path.is_file()
@@ -206,8 +263,23 @@ def check_image(folder: Path, name: str) -> None:
         raise ValueError(f"image: {name[:80]!r} is outside the dataset folder")
     if not exists:
         raise ValueError(f"image: {name[:80]!r} does not exist")
+    return path
+
+
+def decode_image(source: Path | BinaryIO, name: str) -> str:
+    """Decode a whole image, since a header says nothing about a file that is cut short; returns
+    its format (JPEG, PNG, …). ValueError with the name if it cannot be decoded.
+
+    A JPEG is read to its end but drawn small, which takes less than half the time.
+    """
+    from PIL import Image
+
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
+            image.draft(None, (1, 1))
             image.load()
+            return image.format or ""
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image: {name[:80]!r} cannot be decoded ({error})") from error
+        # A file object's name has its address in memory, which is another in each run.
+        reason = re.sub(r" <_io\S+ object at \S+>", "", str(error))
+        raise ValueError(f"image: {name[:80]!r} cannot be decoded ({reason})") from error

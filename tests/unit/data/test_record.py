@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from geoagent.data.prompt import QUESTION
-from geoagent.data.record import Record, read_records
+from geoagent.data.record import Record, decode_image, image_root, read_records
 from geoagent.data.swift import to_swift_rows, write_swift_jsonl
 from geoagent.errors import UsageError
 
@@ -136,6 +136,32 @@ def test_garbage_never_raises(tmp_path: Path, lines: list[str]) -> None:
     assert all(bad.reason for bad in rejected)
 
 
+def test_images_in_another_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    dataset = tmp_path_factory.mktemp("dataset")
+    write(dataset, GOOD, {**GOOD, "id": "b", "image": "../outside.png"})
+    (dataset / "dataset.json").write_text(json.dumps({"images": str(folder)}))
+    records, rejected = read_records(dataset)
+    assert [record.id for record in records] == ["a"]
+    assert "is outside the dataset folder" in rejected[0].reason
+    (row,) = to_swift_rows(records, dataset, "grpo")
+    assert row["images"] == [str(folder.resolve() / "a.png")]
+
+
+@pytest.mark.parametrize("images", ["images", "/no/such/folder", 7, ["/tmp"], "/etc/hostname"])
+def test_a_wrong_folder_of_images_is_refused(folder: Path, images: Any) -> None:
+    write(folder, GOOD)
+    (folder / "dataset.json").write_text(json.dumps({"images": images}))
+    with pytest.raises(UsageError, match=r"dataset.json: images: .* correct it if"):
+        read_records(folder)
+
+
+@pytest.mark.parametrize("about", [{}, {"images": None}, []])
+def test_images_are_in_the_dataset_folder_by_default(folder: Path, about: Any) -> None:
+    write(folder, GOOD)
+    (folder / "dataset.json").write_text(json.dumps(about))
+    assert image_root(folder) == folder.resolve()
+
+
 def record(**changes: Any) -> Record:
     values = {key: value for key, value in GOOD.items() if key != "weather"}
     return Record(**{**values, "address": "France; Ile-de-France; Paris", **changes})
@@ -187,3 +213,15 @@ def test_rows_are_written_and_counted(tmp_path: Path) -> None:
 def test_an_unknown_stage(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'dpo' is none of"):
         next(to_swift_rows([record()], tmp_path, "dpo"))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_is_cut_anywhere_is_refused(tmp_path: Path, progressive: bool) -> None:
+    noise = Image.effect_noise((64, 64), 80).convert("RGB")
+    noise.save(tmp_path / "whole.jpg", progressive=progressive)
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    assert decode_image(tmp_path / "whole.jpg", "whole.jpg") == "JPEG"
+    for place in range(0, len(whole) - 2, 97):
+        (tmp_path / "cut.jpg").write_bytes(whole[:place])
+        with pytest.raises(ValueError, match=r"image: 'cut.jpg' cannot be decoded"):
+            decode_image(tmp_path / "cut.jpg", "cut.jpg")
