@@ -18,11 +18,11 @@ from typing import Any, Final
 from geoagent.config import Config
 from geoagent.data.record import read_records
 from geoagent.errors import exit_code
+from geoagent.evaluate.benchmark import benchmarks
 from geoagent.evaluate.models import choose
 from geoagent.evaluate.predict import VISION_TOKENS, Predictor, predictor
 from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
-from geoagent.train.prepare import dataset_folder
 
 SAME: Final = 0.9
 """Share of completions that must be equal."""
@@ -70,9 +70,9 @@ def compare(runs: Sequence[Run]) -> int:
 def ask(run: Run, engine: str) -> Said:
     config = run.config()
     config.eval.engine = engine
-    folder = dataset_folder(config)
-    records, _ = read_records(folder, config.data.eval_split)
-    images = [folder / record.image for record in records]
+    held_out = benchmarks(config)[0]
+    records, _ = read_records(held_out.folder, held_out.split)
+    images = [held_out.folder / record.image for record in records]
     model = predictor(choose(config, run), config)
     try:
         model.complete(images[:2], 8)  # what is made ready at the first call
