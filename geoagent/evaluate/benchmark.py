@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import geoagent.data
+from geoagent.data.needs import evaluation_split
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import RECORDS_FILE, Record, image_root, read_records
 from geoagent.data.swift import truth
@@ -57,8 +58,9 @@ def benchmarks(config: Config) -> list[Benchmark]:
     """The configured split; and beside the drawn sample the real photographs."""
     settings = config.eval
     draws = settings.reward_samples if settings.rewards else 0
-    chosen = [Benchmark(settings.benchmark, dataset_folder(config), config.data.eval_split, draws)]
-    if config.data.path is None:
+    folder = Path(settings.path) if settings.path else dataset_folder(config)
+    chosen = [Benchmark(settings.benchmark, folder, evaluation_split(config), draws)]
+    if config.data.path is None and settings.path is None:
         chosen.append(Benchmark(PHOTOS, PHOTOS_FOLDER, PHOTOS))
     return chosen
 
@@ -109,11 +111,11 @@ def _predict(
         there = sum(evaluation.there() for evaluation in chosen)
         steps = _Steps(progress, sum(evaluation.part for evaluation in chosen), there)
         for candidate in models:
-            load = _loader(config, candidate)
-            for evaluation in chosen:
-                steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
-                for done in evaluation.predict(candidate, load):
-                    steps.add(done)
+            with _loader(config, candidate) as load:
+                for evaluation in chosen:
+                    steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
+                    for done in evaluation.predict(candidate, load):
+                        steps.add(done)
         steps.end()
 
 
@@ -135,18 +137,24 @@ class _Steps:
         self._progress.update(self._total, "done")
 
 
-def _loader(config: Config, candidate: Candidate) -> Callable[[], Predictor]:
-    """Loads the model when it is first needed: not at all if all its rows are there already."""
+@contextmanager
+def _loader(config: Config, candidate: Candidate) -> Iterator[Callable[[], Predictor]]:
+    """Loads the model when it is first needed: not at all if all its rows are there already. At
+    the end its memory is free for the next model."""
     loaded: list[Predictor] = []
 
     def load() -> Predictor:
         if not loaded:
-            from geoagent.evaluate.predict import Predictor
+            from geoagent.evaluate.predict import predictor
 
-            loaded.append(Predictor(candidate, config.model, config.model.max_pixels))
+            loaded.append(predictor(candidate, config))
         return loaded[0]
 
-    return load
+    try:
+        yield load
+    finally:
+        for one in loaded:
+            one.close()
 
 
 class Evaluation:
@@ -302,7 +310,10 @@ class Evaluation:
         )
 
     def _uniform(self) -> dict[str, Any]:
-        """Guessing among the places of the training split; empty if there is none."""
+        """Guessing among the places of the training split; empty if there is none, or only that of
+        the drawn sample for something else."""
+        if self.config.data.path is None and self.config.eval.path is not None:
+            return {}
         training, _ = read_records(
             dataset_folder(self.config), self.config.data.train_split, check_images=False
         )
@@ -319,6 +330,7 @@ def _made_with(config: Config, benchmark: Benchmark, candidate: Candidate) -> di
         "weights": candidate.weights,
         "samples": [str(benchmark.folder), records.st_size, records.st_mtime_ns],
         "question": QUESTION,
+        "engine": config.eval.engine,
         "seed": config.seed,
         "max_pixels": config.model.max_pixels,
         "max_new_tokens": config.eval.max_new_tokens,

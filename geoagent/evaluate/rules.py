@@ -136,7 +136,7 @@ def _names_at(points: Mapping[str, tuple[float, float]]) -> dict[str, str]:
     latitudes, longitudes = zip(*points.values(), strict=True)
     spots = reverse_many(latitudes, longitudes)
     return {
-        text: "; ".join((spot.country, spot.region or spot.city, spot.city))
+        text: "; ".join((spot.country, spot.region or spot.main_city, spot.main_city))
         if spot and spot.country
         else ""
         for text, spot in zip(points, spots, strict=True)
