@@ -6,9 +6,9 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from geoagent.errors import UsageError
 
@@ -19,13 +19,19 @@ def write_atomic(path: Path, content: str | bytes, mode: int | None = None) -> N
     The content goes to a temporary file beside it, is flushed to disk and renamed. `mode` sets
     the permissions before the content is written, so a secret is never readable by others.
     """
+    with _replacing(path, 0o644 if mode is None else mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def _replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
+    """A file that takes the place of another once the block has ended well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), 0o644 if mode is None else mode)
-            file.write(data)
+            os.fchmod(file.fileno(), mode)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
@@ -40,10 +46,13 @@ def write_json(path: Path, value: Any, mode: int | None = None) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows as JSON lines atomically; returns how many."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    write_atomic(path, "".join(f"{line}\n" for line in lines))
-    return len(lines)
+    """Write rows as JSON lines atomically, one at a time; returns how many."""
+    count = 0
+    with _replacing(path, 0o644) as file:
+        for row in rows:
+            count += 1
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return count
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

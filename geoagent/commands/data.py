@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from geoagent.commands import data_prepare
 from geoagent.commands.common import command, counted
 from geoagent.errors import UsageError
 
@@ -73,6 +74,7 @@ def add(commands: Any) -> None:
     build.add_argument("folder", type=Path, metavar="DST")
     build.add_argument("--scenes", type=int, default=24, metavar="N", help="a country (24)")
     build.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawing (0)")
+    data_prepare.add(kinds)
     check = command(
         kinds,
         "check",

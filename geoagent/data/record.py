@@ -1,6 +1,7 @@
 """One sample, whatever dataset it came from, and the reading of a dataset folder.
 
-A dataset folder holds `records.jsonl` (one JSON object a line) and the images it names.
+A dataset folder holds `records.jsonl` (one JSON object a line) and the images it names, or a
+`dataset.json` that says in which other folder these are.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from geoagent.errors import UsageError
+from geoagent.files import read_json
 
 RECORDS_FILE: Final = "records.jsonl"
+DATASET_FILE: Final = "dataset.json"
+REJECTED_FILE: Final = "rejected.jsonl"
 DEFAULT_SPLIT: Final = "train"
 """Of rows that name none; one that counted for every split would be trained on and tested on."""
 
@@ -23,7 +27,8 @@ DEFAULT_SPLIT: Final = "train"
 @dataclass(frozen=True)
 class Record:
     """A sample. Coordinates in degrees (WGS 84); names in English; `image` relative to the
-    dataset folder; `address` is "Country; Region; City" with two or three parts."""
+    folder of the dataset's images (`image_root`); `address` is "Country; Region; City" with two
+    or three parts."""
 
     id: str
     image: str
@@ -41,9 +46,12 @@ class Record:
 
     def to_row(self) -> dict[str, Any]:
         """The record as a line of records.jsonl."""
-        row = asdict(self)
-        row.update(row.pop("extra"))
+        row = {name: getattr(self, name) for name in _OWN}
+        row.update(self.extra)
         return row
+
+
+_OWN: Final = tuple(item.name for item in fields(Record) if item.name != "extra")
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,27 @@ _TEXT: Final = ("country", "region", "city", "address", "country_code")
 _KNOWN: Final = {item.name for item in fields(Record)}
 
 
+def image_root(folder: Path) -> Path:
+    """The folder that a dataset's images are in, without links: the dataset folder itself, or what
+    `images` in its dataset.json names, so that millions of images need not be copied.
+
+    UsageError if that is no absolute path of a folder that is there.
+    """
+    path = folder / DATASET_FILE
+    if not path.is_file():
+        return folder.resolve()
+    about = read_json(path)
+    images = about.get("images") if isinstance(about, dict) else None
+    if images is None:
+        return folder.resolve()
+    if not isinstance(images, str) or not Path(images).is_absolute() or not Path(images).is_dir():
+        raise UsageError(
+            f"{path}: images: {str(images)[:200]!r} is not the absolute path of a folder; correct "
+            "it if the images were moved"
+        )
+    return Path(images).resolve()
+
+
 def read_records(
     folder: Path,
     split: str | None = None,
@@ -88,6 +117,7 @@ def read_records(
     records: list[Record] = []
     rejected: list[Rejected] = []
     seen: set[str] = set()
+    root = image_root(folder) if check_images else None
     for number, line in read_lines(folder / RECORDS_FILE):
         if limit is not None and len(records) >= limit:
             break
@@ -97,7 +127,9 @@ def read_records(
             row_id = str(row.get("id", ""))[:200]
             if split is not None and (row.get("split") or DEFAULT_SPLIT) != split:
                 continue
-            record = _record(row, folder if check_images else None)
+            record = to_record(row)
+            if root is not None:
+                check_image(root, record.image)
             if record.id in seen:
                 raise ValueError(f"id '{record.id}' is used by an earlier row")
         except ValueError as error:
@@ -136,8 +168,8 @@ def parse_line(line: str) -> dict[str, Any]:
     return row
 
 
-def _record(row: Mapping[str, Any], folder: Path | None) -> Record:
-    """The record of a row; ValueError says what is wrong with it."""
+def to_record(row: Mapping[str, Any]) -> Record:
+    """The record of a row; ValueError says what is wrong with it. The image is not looked at."""
     if not isinstance(row.get("id"), str | int) or isinstance(row.get("id"), bool):
         raise ValueError("id: missing, or not a text")
     latitude = coordinate(row, "latitude", 90.0)
@@ -152,8 +184,6 @@ def _record(row: Mapping[str, Any], folder: Path | None) -> Record:
     image = row.get("image")
     if not isinstance(image, str) or not image:
         raise ValueError("image: missing")
-    if folder is not None:
-        check_image(folder, image)
     return Record(
         id=str(row["id"]),
         image=image,
@@ -191,12 +221,15 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def check_image(folder: Path, name: str) -> None:
-    """The image is inside the dataset folder and can be decoded; ValueError otherwise."""
-    from PIL import Image
+def check_image(root: Path, name: str) -> None:
+    """The image is inside the folder and can be decoded; ValueError otherwise."""
+    decode_image(find_image(root, name), name)
 
+
+def find_image(root: Path, name: str) -> Path:
+    """The file of an image; ValueError unless it is there and inside the folder."""
     try:
-        root = folder.resolve()
+        root = root.resolve()
         path = (root / name).resolve()
         inside = path.is_relative_to(root)
         exists = inside and path.is_file()
@@ -206,8 +239,19 @@ def check_image(folder: Path, name: str) -> None:
         raise ValueError(f"image: {name[:80]!r} is outside the dataset folder")
     if not exists:
         raise ValueError(f"image: {name[:80]!r} does not exist")
+    return path
+
+
+def decode_image(source: Path | BinaryIO, name: str) -> str:
+    """Decode a whole image, since a header says nothing about a file that is cut short; returns
+    its format (JPEG, PNG, …). ValueError with the name if it cannot be decoded."""
+    from PIL import Image
+
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             image.load()
+            return image.format or ""
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image: {name[:80]!r} cannot be decoded ({error})") from error
+        # A file object's name has its address in memory, which is another in each run.
+        reason = re.sub(r" <_io\S+ object at \S+>", "", str(error))
+        raise ValueError(f"image: {name[:80]!r} cannot be decoded ({reason})") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from geoagent.answer import is_address, parse, split_parts
 from geoagent.data.prompt import QUESTION
-from geoagent.data.record import Record
+from geoagent.data.record import Record, image_root
 from geoagent.files import write_jsonl
 
 STAGES = ("sft", "grpo")
@@ -31,7 +31,7 @@ def to_swift_rows(records: Iterable[Record], folder: Path, stage: str) -> Iterat
     """
     if stage not in STAGES:
         raise ValueError(f"stage {stage!r} is none of {STAGES}")
-    root = folder.resolve()
+    root = image_root(folder)
     for record in records:
         question = {"role": "user", "content": f"<image>{QUESTION}"}
         row: dict[str, Any] = {"id": record.id, "images": [str(root / record.image)]}
@@ -59,9 +59,7 @@ def truth(record: Record) -> dict[str, Any]:
 
 def write_swift_jsonl(records: Iterable[Record], folder: Path, stage: str, path: Path) -> int:
     """Write the rows of a stage atomically, or no file if there are none; returns how many."""
-    rows = list(to_swift_rows(records, folder, stage))
-    if rows:
-        write_jsonl(path, rows)
-    else:
-        path.unlink(missing_ok=True)
-    return len(rows)
+    count = write_jsonl(path, to_swift_rows(records, folder, stage))
+    if not count:
+        path.unlink()
+    return count

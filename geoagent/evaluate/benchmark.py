@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import geoagent.data
 from geoagent.data.prompt import QUESTION
-from geoagent.data.record import RECORDS_FILE, Record, read_records
+from geoagent.data.record import RECORDS_FILE, Record, image_root, read_records
 from geoagent.errors import UsageError
 from geoagent.evaluate.completions import STAGE, Completions, Key, Shard, claimed, mark
 from geoagent.evaluate.metrics import metrics, uniform_guess
@@ -276,8 +276,9 @@ class Evaluation:
     def _complete(self, predictor: Predictor, draw: int, batch: Sequence[Record]) -> list[str]:
         """Completions of a batch; the same seeds for all models."""
         settings, grpo = self.config.eval, self.config.grpo
+        root = image_root(self.benchmark.folder)
         return predictor.complete(
-            [self.benchmark.folder / record.image for record in batch],
+            [root / record.image for record in batch],
             settings.max_new_tokens,
             temperature=grpo.temperature if draw else settings.temperature,
             top_p=grpo.top_p if draw else 1.0,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.data.needs import Contents, check_needs, glance
 from geoagent.data.prompt import QUESTION
-from geoagent.data.record import Record, Rejected, read_records
+from geoagent.data.record import REJECTED_FILE, Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
 from geoagent.errors import UsageError
 from geoagent.files import short, write_jsonl
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from geoagent.config import Config, DataConfig
 
 STAGE: Final = "prepare"
-REJECTED_FILE: Final = "rejected.jsonl"
 
 
 def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from geoagent.data.prompt import QUESTION
-from geoagent.data.record import Record, read_records
+from geoagent.data.record import Record, image_root, read_records
 from geoagent.data.swift import to_swift_rows, write_swift_jsonl
 from geoagent.errors import UsageError
 
@@ -134,6 +134,32 @@ def test_garbage_never_raises(tmp_path: Path, lines: list[str]) -> None:
     records, rejected = read_records(tmp_path)
     assert records == []
     assert all(bad.reason for bad in rejected)
+
+
+def test_images_in_another_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    dataset = tmp_path_factory.mktemp("dataset")
+    write(dataset, GOOD, {**GOOD, "id": "b", "image": "../outside.png"})
+    (dataset / "dataset.json").write_text(json.dumps({"images": str(folder)}))
+    records, rejected = read_records(dataset)
+    assert [record.id for record in records] == ["a"]
+    assert "is outside the dataset folder" in rejected[0].reason
+    (row,) = to_swift_rows(records, dataset, "grpo")
+    assert row["images"] == [str(folder.resolve() / "a.png")]
+
+
+@pytest.mark.parametrize("images", ["images", "/no/such/folder", 7, ["/tmp"], "/etc/hostname"])
+def test_a_wrong_folder_of_images_is_refused(folder: Path, images: Any) -> None:
+    write(folder, GOOD)
+    (folder / "dataset.json").write_text(json.dumps({"images": images}))
+    with pytest.raises(UsageError, match=r"dataset.json: images: .* correct it if"):
+        read_records(folder)
+
+
+@pytest.mark.parametrize("about", [{}, {"images": None}, []])
+def test_images_are_in_the_dataset_folder_by_default(folder: Path, about: Any) -> None:
+    write(folder, GOOD)
+    (folder / "dataset.json").write_text(json.dumps(about))
+    assert image_root(folder) == folder.resolve()
 
 
 def record(**changes: Any) -> Record:
