@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from geoagent.commands import data_prepare
+from geoagent.commands import data_annotate, data_prepare
 from geoagent.commands.common import command, counted
 from geoagent.errors import UsageError
 
@@ -62,7 +62,7 @@ def _has_stages(think: str) -> bool:
 
 
 def add(commands: Any) -> None:
-    group = commands.add_parser("data", help="build and check datasets")
+    group = commands.add_parser("data", help="build, check and annotate datasets")
     kinds = group.add_subparsers(required=True, metavar="COMMAND")
     build = command(
         kinds,
@@ -86,3 +86,4 @@ def add(commands: Any) -> None:
     check.add_argument("folder", type=Path, metavar="FOLDER")
     check.add_argument("--split", metavar="NAME", help="only this split")
     check.add_argument("--strict", action="store_true", help="stop at the first refused row")
+    data_annotate.add(kinds)
