@@ -52,11 +52,9 @@ class Limits(Protocol):
 
 @dataclass(frozen=True)
 class Failure:
-    """A server that is well replied, but not usably, after all retries. `status` is the last
-    reply's HTTP status."""
+    """A server that is well replied, but not usably, after all retries."""
 
     reason: str
-    status: int = 200
 
 
 @dataclass
@@ -77,10 +75,6 @@ class Unavailable(Exception):
 
 class Unusable(Exception):
     """The endpoint replied, but with nothing of use: it or the question may be the cause."""
-
-    def __init__(self, reason: str, status: int = 200) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class ChatClient(ABC, Generic[Question, Answer]):
@@ -187,7 +181,7 @@ class ChatClient(ABC, Generic[Question, Answer]):
                 reason = str(error)
                 if question == self.health or await self._is_well(endpoint):
                     if attempt == self._limits.retries:
-                        return Failure(reason, error.status)
+                        return Failure(reason)
                     attempt += 1
                     self.stats.retried += 1
                     continue
@@ -267,7 +261,7 @@ class ChatClient(ABC, Generic[Question, Answer]):
             self._rest(endpoint)
             raise Unavailable(f"{endpoint.url}: HTTP {status}", retry_after_s(response))
         if status != 200:
-            raise Unusable(f"{endpoint.url}: HTTP {status}{said(endpoint, response)}", status)
+            raise Unusable(f"{endpoint.url}: HTTP {status}{said(endpoint, response)}")
         try:
             return str(response.json()["choices"][0]["message"]["content"])
         except (ValueError, KeyError, IndexError, TypeError, RecursionError):

@@ -13,7 +13,7 @@ from geoagent.agent.chat import ChatClient, ChatStats, Failure, said
 from geoagent.agent.endpoint import Endpoint
 from geoagent.annotate.prompt import MAX_PIXELS, messages, read_reply, schema
 from geoagent.data.annotations import Annotation
-from geoagent.errors import OutageError, UsageError
+from geoagent.errors import UsageError
 
 if TYPE_CHECKING:
     import httpx
@@ -109,13 +109,12 @@ class AnnotationClient(ChatClient[Picture, Annotation]):
         outcome: list[Annotation | Failure] = []
         self._run(self._each([self.health], self._judge, lambda _, answer: outcome.append(answer)))
         if isinstance(outcome[0], Failure):
-            message = (
-                f"{self.endpoint.url}: {self.endpoint.model} answers, but not as it is asked to "
-                f"({outcome[0].reason})"
+            # HTTP 500 as well: llama.cpp sends it if the model takes no images.
+            raise UsageError(
+                f"{self.endpoint.model} answers, but not as it is asked to ({outcome[0].reason}); "
+                "--model needs a model that sees images and writes JSON. If it is one, see the "
+                "server's log"
             )
-            if outcome[0].status >= 500:
-                raise OutageError(message)
-            raise UsageError(f"{message}; --model needs a model that sees images and writes JSON")
         self._heard = True
 
     async def ask(self, image: Picture) -> Annotation | Failure:

@@ -50,8 +50,8 @@ Use the odd numbers for what is between.
 
 Reply in this form:
 {example}"""
-_EXAMPLE: Final = json.dumps(
-    {"scene": {name: "|".join(PRESENCE) for name in ELEMENTS}, "locatability": "0-10"}
+_EXAMPLE: Final = '{{"scene": {{{}}}, "locatability": 0..10}}'.format(
+    ", ".join(f'"{name}": "{"|".join(PRESENCE)}"' for name in ELEMENTS)
 )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _TOLD: Final = 5
 """Images that are told of the same reason."""
+_ALIKE: Final = 10
+"""So many annotations that are all the same are no chance."""
 _BAR: Final = 40
 """Characters of the histogram's longest bar."""
 
@@ -41,10 +43,11 @@ def _annotate(options: argparse.Namespace) -> int:
         _tell(f"{len(work.outcome.annotations)} of {len(work.records)} images are annotated")
         raise
     finally:
+        client.close()
         _tell_problems(work.outcome)
     summary = work.outcome.summary()
+    print(json.dumps({**summary, "rejected": len(work.rejected)}, indent=2), flush=True)
     _tell(_histogram(summary["locatability"]))
-    print(json.dumps({**summary, "rejected": len(work.rejected)}, indent=2))
     bad = work.rejected or work.outcome.failed or work.outcome.unreadable
     return 2 if bad else 0
 
@@ -78,7 +81,8 @@ def _endpoint(url: str, model: str) -> Endpoint:
         raise UsageError(f"--url {url[:200]!r} is no address ({error})") from error
     if parsed.userinfo:
         raise UsageError(f"--url: no secrets in it, please; put a token into {TOKEN_VARIABLE}")
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query:
+    whole = parsed.host and not parsed.query and (parsed.port or 1) in range(1, 65536)
+    if parsed.scheme not in ("http", "https") or not whole:
         raise UsageError(f"--url {url[:200]!r} is no address such as http://HOST:8000/v1")
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
@@ -103,6 +107,9 @@ def _tell_problems(outcome: Outcome) -> None:
     for kind, count in counts.items():
         if count > _TOLD:
             _tell(f"… and {counted(count - _TOLD, 'more image')}: {kind}")
+    given = list(outcome.annotations.values())
+    if len(given) >= _ALIKE and all(annotation == given[0] for annotation in given):
+        _tell(f"warning: all {len(given)} annotations are the same; does the model see the images?")
 
 
 def _histogram(scores: Mapping[str, int]) -> str:
