@@ -5,7 +5,7 @@ SEED ?= 0
 ARGS ?=
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval cluster-packages cluster-up cluster-down bench-agent bench-geocoder test-vllm tensorboard clean
+.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval cluster-packages cluster-up cluster-down bench-agent bench-geocoder bench-metrics bench-sampling test-vllm tensorboard report browser-package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,12 +56,25 @@ bench-agent: setup ## how well and how fast the demo's agent answers (four minut
 bench-geocoder: setup ## how right and how fast the geocoder is (a minute) [ARGS="--json FILE"]
 	@$(PY) benchmarks/geocoder.py $(ARGS)
 
+bench-metrics: setup ## how fast a million predictions become figures (five minutes) [ARGS="--json FILE"]
+	@$(PY) benchmarks/metrics.py $(ARGS)
+
+bench-sampling: setup ## how long 20,000 of a million rows take to draw (two minutes) [ARGS="--json FILE"]
+	@$(PY) benchmarks/sampling.py $(ARGS)
+
 test-vllm: setup ## the agent on vLLM against llama.cpp, on the CPU; not in CI (6 GB) [PLACE=.vllm]
 	@./scripts/vllm_cpu.sh $(PLACE)
 
 tensorboard: setup ## show a run's curves [RUN=runs/NAME; default: the newest]
 	@test -n "$(wildcard $(RUN)/config.yaml $(RUN)/*/config.yaml)" || { echo "error: $(if $(RUN),$(RUN): no such run,no run in runs/ yet); name one: make tensorboard RUN=runs/NAME" >&2; exit 2; }
 	@$(PY) -m tensorboard.main --logdir $(RUN) --host 127.0.0.1
+
+report: setup ## make a page of a run to look at [RUN=runs/NAME; default: the newest] [ARGS="--out DIR"]
+	@test -n "$(RUN)" || { echo "error: no run in runs/ yet; name one: make report RUN=runs/NAME" >&2; exit 2; }
+	@$(PY) -m geoagent.cli report $(RUN) $(ARGS)
+
+browser-package: ## install Chromium, which tests look at the report with (Debian, as root)
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
 
 clean: ## remove the environment and caches, not the runs
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

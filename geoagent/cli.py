@@ -13,7 +13,16 @@ import os
 import sys
 from collections.abc import Sequence
 
-from geoagent.commands import config, data, geocode, locate, metrics, score, serve_agent
+from geoagent.commands import (
+    config,
+    data,
+    geocode,
+    locate,
+    metrics,
+    report,
+    score,
+    serve_agent,
+)
 from geoagent.commands.common import Parser, program
 from geoagent.errors import UsageError, exit_code
 
@@ -51,7 +60,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=program(), description="Geolocate photographs; look at what is trained.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (locate, geocode, score, metrics, serve_agent, config, data):
+    for module in (locate, geocode, score, metrics, report, serve_agent, config, data):
         module.add(commands)
     return parser
 

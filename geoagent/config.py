@@ -37,6 +37,7 @@ REWARD_NAMES: Final = (
     "coordinates",
     "judge",
 )
+RULE_NAMES: Final = ("geoagent", "geovista")
 
 
 def _limited(
@@ -356,6 +357,8 @@ class EvalConfig:
     """0 is greedy."""
     limit: int | None = _limited(None, low=1)
     """Use only the first rows; null: data.limit."""
+    rules: str = _limited("geoagent", choices=RULE_NAMES)
+    """Whose rules the metrics follow; `geovista` is for figures beside GeoVista's on GeoBench."""
     rewards: bool = True
     """Also score predictions with the rewards of training."""
     reward_samples: int = _limited(0, low=0)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from geoagent.errors import UsageError
+
+_LEFT_S: Final = 3600.0
 
 
 def write_atomic(path: Path, content: str | bytes, mode: int | None = None) -> None:
@@ -51,18 +56,29 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     with _replacing(path, 0o644) as file:
         for row in rows:
             count += 1
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            file.write(json_line(row).encode() + b"\n")
     return count
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append rows as JSON lines and flush them to disk; a line is written in one piece."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(json_line(row) + "\n" for row in rows)
     with path.open("ab") as file:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def json_line(value: Mapping[str, Any], encoding: str = "utf-8") -> str:
+    """One JSON object as one line, escaped where the encoding lacks its letters; UTF-8 lacks half
+    surrogate pairs."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(value, ensure_ascii=True)
+    return text
 
 
 def read_json(path: Path) -> Any:
@@ -105,6 +121,46 @@ def read_if_there(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, beside the one that it becomes when all went well; it is removed otherwise.
+
+    What earlier ones that were killed have left, an hour ago or more, is removed as well.
+    UsageError if there is something already, or nothing can be written.
+    """
+    place = folder.absolute()  # '.' has no name
+    part = place.with_name(f".{place.name}.{os.getpid()}")
+    require_new(folder)
+    try:
+        sweep_parts(place)
+        part.mkdir(parents=True)
+        yield part
+        part.rename(place)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"{folder}: cannot be written ({reason})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def require_new(folder: Path) -> None:
+    """UsageError unless a folder isn't there yet or is empty."""
+    try:
+        taken = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be read ({error.strerror})") from error
+    if taken:
+        raise UsageError(f"{folder}: exists already; name a new folder")
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove what was to become this folder an hour ago or more."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def short(path: Path) -> str:

@@ -89,6 +89,10 @@ class Run:
         """Exists while a training stage is asked to save after its step and to stop."""
         return self.stage(stage) / "stop-request"
 
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
     def evaluation(self, benchmark: str) -> Path:
         return self.path / "eval" / benchmark
 

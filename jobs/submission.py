@@ -227,5 +227,7 @@ def _report(config: Config, run: Run, jobs: Jobs, seconds: float) -> None:
         for table in sorted((run.path / "eval").glob("*/table.txt")):
             if table != chosen:
                 print(f"also evaluated: {table.parent.name} ({short(table)})")
+        for page in run.report.glob("report.html"):
+            print(f"to look at: {short(page)}")
     print("  ".join(f"{stage} {took} ({memory})" for stage, took, memory in summary(jobs)))
     print(f"in all {seconds:.0f} s; curves: make tensorboard RUN={shown}")

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 KINDS = ("unit", "integration", "cluster")
+
+# Machines are shared: how long an example takes says nothing.
+settings.register_profile("geoagent", deadline=None)
+settings.load_profile("geoagent")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

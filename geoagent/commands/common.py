@@ -6,16 +6,19 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from geoagent.data.record import reason_kind
 from geoagent.errors import UsageError
-from geoagent.files import short
+from geoagent.files import json_line, short
 
 _TOLD: Final = 5
 """Rows of a file that are told of the same reason."""
+_SHOWN: Final = 10_000
+"""Lines between two steps of a bar."""
 
 
 def program() -> str:
@@ -30,9 +33,20 @@ class Rows:
 
     A line that is refused is told on standard error and passed over, and the exit code becomes 2;
     after some of the same reason the rest is only counted. With `strict` it is a UsageError.
+    With `progress` a bar shows how far a file is read.
     """
 
-    def __init__(self, name: str, strict: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        strict: bool = False,
+        progress: bool = False,
+        decode: Callable[[bytes], Any] = json.loads,
+    ) -> None:
+        self.line = 0
+        """Of the file, from 1: where the row stands that was read last."""
+        self._decode = decode
+        self._progress = progress
         self.name = "standard input" if name == "-" else name
         self._file = None if name == "-" else Path(name)
         self._strict = strict
@@ -56,12 +70,12 @@ class Rows:
                 print(f"… and {counted(count - _TOLD, 'more row')}: {kind}", file=sys.stderr)
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for number, raw in enumerate(self._lines(), start=1):
+        for self.line, raw in enumerate(self._lines(), start=1):  # noqa: B020
             if not raw.strip():
                 continue
-            where = f"{self.name}:{number}"
+            where = f"{self.name}:{self.line}"
             try:
-                row = json.loads(raw)
+                row = self._decode(raw)
             except (ValueError, RecursionError) as error:
                 self.refuse(where, f"not JSON ({error})")
                 continue
@@ -76,10 +90,26 @@ class Rows:
             yield from sys.stdin.buffer
             return
         try:
-            with self._file.open("rb") as file:
-                yield from file
+            with self._file.open("rb") as file, self._bar() as show:
+                for number, raw in enumerate(file):
+                    yield raw
+                    if number % _SHOWN == 0:
+                        show(file.tell())
         except OSError as error:
             raise UsageError(f"{self.name}: cannot be read ({error.strerror})") from error
+
+    @contextmanager
+    def _bar(self) -> Iterator[Callable[[int], None]]:
+        """Shows how many bytes of the file are read, if somebody is to see it."""
+        if not self._progress or self._file is None or not sys.stderr.isatty():
+            yield lambda _: None
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("reading", total=self._file.stat().st_size)
+            yield lambda done: progress.update(task, completed=done)
 
 
 def counted(count: int, what: str) -> str:
@@ -87,13 +117,8 @@ def counted(count: int, what: str) -> str:
 
 
 def line(value: Mapping[str, Any]) -> str:
-    """One JSON object as one line; half surrogate pairs, which have no UTF-8, stay escaped."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, ensure_ascii=True)
-    return text
+    """One JSON object as one line, in letters that standard output has."""
+    return json_line(value, getattr(sys.stdout, "encoding", None) or "utf-8")
 
 
 class Parser(argparse.ArgumentParser):

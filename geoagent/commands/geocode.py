@@ -32,7 +32,7 @@ def _geocode(options: argparse.Namespace) -> int:
         if not isinstance(query, str):
             rows.refuse(where, "query: missing, or not a text")
             continue
-        print(line(_place(query, geocode(query))))
+        print(line({**row, **_place(query, geocode(query))}))
     return rows.exit_code
 
 

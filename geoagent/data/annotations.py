@@ -28,6 +28,7 @@ ELEMENTS: Final = (
     "weather",
     "agricultural",
 )
+"""Scene elements; each is there, not there, or maybe."""
 PRESENCE: Final = ("yes", "no", "maybe")
 
 
@@ -133,3 +134,10 @@ def columns(folder: Path) -> dict[str, dict[str, Any]]:
         for row in read_annotations(folder).values()
         if row.annotation is not None
     }
+
+
+def joined(own: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's own columns, and what a model said of those attributes that it has none for. The
+    scene may be a column of its own or one for each element."""
+    has_scene = any(name in own for name in ELEMENTS)
+    return {k: v for k, v in said.items() if not (has_scene and k == "scene")} | dict(own)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from geoagent.data.annotations import columns
+from geoagent.data.annotations import columns, joined
 from geoagent.errors import UsageError
 from geoagent.files import read_json
 
@@ -143,21 +143,30 @@ def read_records(
             rejected.append(Rejected(number, row_id, str(error)))
             continue
         seen.add(record.id)
-        if more := annotations.get(record.id):
-            record = replace(record, extra={**more, **record.extra})
+        if record.id in annotations:
+            record = replace(record, extra=joined(record.extra, annotations[record.id]))
         records.append(record)
     return records, rejected
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a file that are not empty, with their numbers from 1; UsageError without it."""
+    for number, _, raw in read_bytes(path):
+        if raw.strip():
+            yield number, raw.decode("utf-8", errors="replace")
+
+
+def read_bytes(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """All lines of a file with their numbers from 1 and where they begin, in bytes; UsageError
+    without it."""
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: there is no such folder")
     try:
         with path.open("rb") as file:
+            offset = 0
             for number, raw in enumerate(file, start=1):
-                if raw.strip():
-                    yield number, raw.decode("utf-8", errors="replace")
+                yield number, offset, raw
+                offset += len(raw)
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read ({error.strerror}); a dataset folder needs this file"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,13 +15,12 @@ from geoagent.data.places import City, Country, countries
 from geoagent.data.record import RECORDS_FILE, Record
 from geoagent.data.scenes import render
 from geoagent.errors import UsageError
-from geoagent.files import read_json, write_json, write_jsonl
+from geoagent.files import read_json, sweep_parts, write_json, write_jsonl
 
 HELDOUT_PER_COUNTRY: Final = 2
 VERSION: Final = 3
 """Raise it when scenes or texts change, so that older folders are built again."""
 _MARK: Final = "sample.json"
-_LEFT_S: Final = 3600.0
 
 
 def build_sample(folder: Path, scenes_per_country: int, seed: int = 0) -> None:
@@ -41,7 +39,7 @@ def build_sample(folder: Path, scenes_per_country: int, seed: int = 0) -> None:
             return
         if folder.exists() and not _replaceable(folder):
             raise UsageError(f"{folder}: exists and is not a sample; it would be replaced")
-        _sweep(folder)
+        sweep_parts(folder)
         (part / "images").mkdir(parents=True)
         rows = [record.to_row() for record in _draw(part, scenes_per_country, seed)]
         write_jsonl(part / RECORDS_FILE, rows)
@@ -52,14 +50,6 @@ def build_sample(folder: Path, scenes_per_country: int, seed: int = 0) -> None:
         raise UsageError(f"{folder}: the sample cannot be built there ({reason})") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what builds of this folder that were killed have left, an hour ago or more."""
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _LEFT_S:
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def _holds(folder: Path, wanted: dict[str, int]) -> bool:

@@ -6,11 +6,12 @@ Exit codes as in geoagent.train: 0 done, 2 usage, 75 a service was away.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 from geoagent.errors import exit_code
 from geoagent.evaluate.completions import MARK, STAGE, Shard
-from geoagent.files import write_json
+from geoagent.files import short, write_json
 from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
 
@@ -59,7 +60,24 @@ def run_stage(run: Run) -> int:
     models = list(results[config.eval.benchmark]["models"])
     done = {"seconds": seconds, "models": models, MARK: made_with(config, run)}
     write_json(run.done_file(STAGE), done)
+    _report(run)
     return 0
+
+
+def _report(run: Run) -> None:
+    """The run's page. The evaluation is done and counts, whatever becomes of its report."""
+    from geoagent.report.page import make_report, place
+
+    try:
+        print(f"report: {short(make_report([run], place([run])))}")
+    except Exception as error:
+        reason = str(error).strip() or type(error).__name__
+        print(
+            f"warning: the report could not be made ({reason}); the evaluation is complete, and "
+            f"'geoagent report {short(run.path)}' makes it again",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 import geoagent.data
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import RECORDS_FILE, Record, image_root, read_records
+from geoagent.data.swift import truth
 from geoagent.errors import UsageError
 from geoagent.evaluate.completions import STAGE, Completions, Key, Shard, claimed, mark
+from geoagent.evaluate.groups import available
 from geoagent.evaluate.metrics import metrics, uniform_guess
 from geoagent.evaluate.models import Candidate, candidates
 from geoagent.evaluate.rows import prediction
+from geoagent.evaluate.rules import RULES
 from geoagent.evaluate.scoring import Scorer, gain
 from geoagent.evaluate.table import table
+from geoagent.evaluate.tensorboard import write_tensorboard
 from geoagent.files import write_atomic, write_json, write_jsonl
 from geoagent.geo.services import check, locator
 from geoagent.progress import Progress
@@ -239,11 +243,15 @@ class Evaluation:
         result: dict[str, Any] = {"models": {}, "last": self.models[-1].name}
         greedy: dict[str, Rows] = {}
         drawn: dict[str, Rows] = {}
+        by = self._break_downs()
         for candidate in self.models:
             name = candidate.name
             steps.add(0, f"{self.benchmark.name}: scoring, {name}")
             greedy[name], drawn[name] = self._rows(name, 0), self._draws(name)
-            figures = {**metrics(greedy[name]), **scorer.score(greedy[name], steps.add)}
+            figures = metrics(greedy[name], by, RULES[self.config.eval.rules])
+            scored = scorer.score(greedy[name], steps.add)
+            figures["intervals"] |= scored.pop("intervals", {})
+            figures |= scored
             if drawn[name]:
                 sampled = scorer.score(drawn[name], steps.add)
                 figures |= {f"sampled_{key}": sampled[key] for key in ("mean_reward", "rewards")}
@@ -257,7 +265,8 @@ class Evaluation:
         write_json(self.output / "made_with.json", self._made_with)
         write_json(self.output / "metrics.json", result)
         write_atomic(self.output / "table.txt", table(result, self.benchmark.name))
-        self._tensorboard(result)
+        board = self.output / "tensorboard"
+        write_tensorboard(board, self.config, self.models, result["models"], greedy)
         return result
 
     def _rows(self, model: str, draw: int) -> Rows:
@@ -266,6 +275,13 @@ class Evaluation:
         locate = locator(self.config.rewards.geocoder)
         rows = [prediction(model, record, text, locate) for record, text in texts]
         return [{**row, "draw": draw} for row in rows] if draw else rows
+
+    def _break_downs(self) -> list[str]:
+        """Those that the records have usable columns for."""
+        usable, problems = available([{**truth(record), **record.extra} for record in self.records])
+        for problem in problems:
+            print(f"warning: {self.benchmark.folder}: {problem}", file=sys.stderr, flush=True)
+        return usable
 
     def _draws(self, model: str) -> Rows:
         return [row for n in range(self.benchmark.draws) for row in self._rows(model, n + 1)]
@@ -293,19 +309,6 @@ class Evaluation:
         places = sorted({(record.latitude, record.longitude) for record in training})
         truths = [(record.latitude, record.longitude) for record in self.records]
         return uniform_guess(places, truths) if places else {}
-
-    def _tensorboard(self, result: dict[str, Any]) -> None:
-        """A curve a figure over the models in their order; an earlier evaluation is replaced."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        folder = self.output / "tensorboard"
-        shutil.rmtree(folder, ignore_errors=True)
-        for step, (name, figures) in enumerate(result["models"].items()):
-            rewards = {f"reward_{key}": value for key, value in figures.get("rewards", {}).items()}
-            with SummaryWriter(str(folder / name)) as writer:
-                for key, value in {**figures, **rewards}.items():
-                    if isinstance(value, int | float):
-                        writer.add_scalar(f"eval/{key}", value, step)
 
 
 def _made_with(config: Config, benchmark: Benchmark, candidate: Candidate) -> dict[str, Any]:

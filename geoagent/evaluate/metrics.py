@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.answer import parse
+from geoagent.evaluate.intervals import Interval, mean_interval, median_interval, share_interval
+from geoagent.evaluate.predictions import Columns, Failure, read
+from geoagent.evaluate.rules import GEOAGENT, LEVELS, Rules
 from geoagent.geo.distance import great_circle_km
 
 if TYPE_CHECKING:
@@ -20,120 +21,99 @@ THRESHOLDS_KM: Final = (1, 25, 200, 750, 2500)
 """Street, city, region, country, continent."""
 GEOSCORE_SCALE_KM: Final = 1805.0
 """GeoScore = 5000·exp(−10·d/18050)."""
-_LIMITS: Final = {
-    "latitude": 90.0,
-    "longitude": 180.0,
-    "predicted_latitude": 90.0,
-    "predicted_longitude": 180.0,
-}
 _UNIFORM_CELLS: Final = 2_000_000
 """Distances that are held in memory at once."""
+Figure = tuple[float, Interval] | None
 
 
-def metrics(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = ()) -> dict[str, Any]:
-    """Figures of prediction rows, and of each value of the columns in `by` under the key `by`.
+def metrics(
+    rows: Iterable[Mapping[str, Any]], by: Sequence[str] = (), rules: Rules = GEOAGENT
+) -> dict[str, Any]:
+    """Figures of prediction rows, and of each group of the break-downs in `by` under that key.
 
     A row has `latitude`, `longitude` and `predicted_latitude`, `predicted_longitude` in degrees;
     null predictions are misses and stay in every mean. Where all rows have a `completion`,
-    `parse_rate` is the share of those that are in the form that was asked for.
+    `parse_rate` is the share of those that are in the form that was asked for; with an `answer`
+    and the true `country`, `region`, `city` there are accuracies of these. Keys, definitions and
+    sources: docs/reference/metrics.md.
 
     Raises ValueError, with the first row that cannot be used (from 1) as its second argument.
     """
-    kept = list(rows)
-    distances = row_distances(kept)
-    parsed = [is_parsed(row["completion"]) if "completion" in row else None for row in kept]
-    result = _figures(distances, parsed)
-    if by:
-        result["by"] = {name: _groups(kept, name, distances, parsed) for name in by}
+    columns, groups = read(rows, by, rules)
+    result = {"rules": rules.name, **_figures(columns, rules)}
+    if groups:
+        result["by"] = {
+            group.name: {name: _figures(columns[chosen], rules) for name, chosen in group.members()}
+            for group in groups
+        }
     return result
 
 
-def row_distances(rows: Sequence[Mapping[str, Any]]) -> Distances:
-    """Great-circle distance in km of each row; NaN where nothing was predicted.
+def _figures(columns: Columns, rules: Rules) -> dict[str, Any]:
+    """Accuracies from 0 to 1, GeoScore from 0 to 5000, median in km, and their intervals.
 
-    Raises ValueError(message, number of the row from 1).
+    No rows at all: null for everything.
     """
     import numpy as np
 
-    columns = np.full((len(rows), len(_LIMITS)), np.nan)
-    for number, row in enumerate(rows, start=1):
-        try:
-            columns[number - 1] = _coordinates(row)
-        except ValueError as error:
-            raise ValueError(str(error), number) from None
-    return np.atleast_1d(great_circle_km(*columns.T))
-
-
-def _coordinates(row: Mapping[str, Any]) -> list[float]:
-    """The four coordinates in the order of _LIMITS; NaN for both of a missing prediction."""
-    values = [_degrees(row, name, limit) for name, limit in _LIMITS.items()]
-    if math.isnan(values[0]) or math.isnan(values[1]):
-        raise ValueError("the truth (latitude, longitude) is missing")
-    if math.isnan(values[2]) != math.isnan(values[3]):
-        raise ValueError("only one of predicted_latitude and predicted_longitude is there")
-    return values
-
-
-def _degrees(row: Mapping[str, Any], name: str, limit: float) -> float:
-    if name not in row:
-        raise ValueError(f"no column '{name}'")
-    value = row[name]
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name}: {json.dumps(value)[:40]} is not a number")
-    if abs(value) > limit:
-        raise ValueError(f"{name}: {value:g} is out of range (−{limit:g} to {limit:g})")
-    return float(value)
-
-
-def is_parsed(completion: object) -> bool:
-    """`<think>…</think><answer>…</answer>` with coordinates or an address of 2 or 3 parts."""
-    read = parse(completion)
-    return read.well_formed and (read.coordinates is not None or read.valid_parts)
-
-
-def _groups(
-    rows: Sequence[Mapping[str, Any]],
-    name: str,
-    distances: Distances,
-    parsed: Sequence[bool | None],
-) -> dict[str, Any]:
-    members: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        if name not in row:
-            raise ValueError(f"no column '{name}'", index + 1)
-        value = row[name]
-        key = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        members.setdefault(key, []).append(index)
+    found: dict[str, Figure] = {"parse_rate": None, "geocoded_rate": None}
+    if len(columns) and columns.parsed.min() >= 0:
+        found["parse_rate"] = _share(columns.parsed)
+    if len(columns):
+        found["geocoded_rate"] = _share(columns.failure == Failure.NONE)
+    found |= _of_distances(columns.distance_km[~np.isnan(columns.distance_km)], rules)
+    found |= _of_names(columns)
+    judged = columns.named.clip(0)
+    counts = np.bincount(columns.failure, minlength=len(Failure))
     return {
-        key: _figures(distances[chosen], [parsed[index] for index in chosen])
-        for key, chosen in sorted(members.items())
+        "count": len(columns),
+        **{name: _finite(figure[0]) if figure else None for name, figure in found.items()},
+        "named": {level: int((judged >> depth & 1).sum()) for depth, level in enumerate(LEVELS)},
+        "failures": {kind.name.lower(): int(counts[kind]) for kind in Failure if kind},
+        "intervals": {
+            name: [_finite(end) for end in figure[1]] for name, figure in found.items() if figure
+        },
     }
 
 
-def _figures(distances: Distances, parsed: Sequence[bool | None]) -> dict[str, Any]:
-    """Accuracies from 0 to 1, GeoScore from 0 to 5000, median in km.
-
-    A miss is infinitely far away: beyond every threshold, GeoScore 0, and no median (null) if
-    half the rows or more are misses. No rows at all: null for everything.
-    """
+def _of_distances(distance: Distances, rules: Rules) -> dict[str, Figure]:
+    """A failure is infinitely far away: beyond every threshold, GeoScore 0, and no median (null)
+    if half the rows or more are failures."""
     import numpy as np
 
-    count = len(distances)
-    known = [value for value in parsed if value is not None]
-    far = np.where(np.isnan(distances), np.inf, distances)
-    result: dict[str, Any] = {
-        "count": count,
-        "parse_rate": sum(known) / count if count and len(known) == count else None,
-        "geocoded_rate": float(np.isfinite(far).mean()) if count else None,
-    }
-    for threshold in THRESHOLDS_KM:
-        result[f"accuracy_{threshold}km"] = float((far <= threshold).mean()) if count else None
-    result["geoscore"] = float(geoscore(far).mean()) if count else None
-    middle = float(np.median(far)) if count else math.inf
-    result["median_km"] = middle if math.isfinite(middle) else None
-    return result
+    hits = {f"accuracy_{threshold}km": distance <= threshold for threshold in THRESHOLDS_KM}
+    if rules.below_km is not None:
+        hits[f"accuracy_{rules.below_km:g}km"] = distance < rules.below_km
+    if not len(distance):
+        return dict.fromkeys([*hits, "geoscore", "median_km"])
+    found = {name: _share(within) for name, within in hits.items()}
+    scores = geoscore(distance)
+    found["geoscore"] = float(scores.mean()), mean_interval(scores)
+    ordered = np.sort(distance)
+    middle = ordered[[math.ceil(len(ordered) / 2) - 1, len(ordered) // 2]]
+    median = middle[0] if rules.nearest_rank else middle.mean()
+    found["median_km"] = float(median), median_interval(ordered, rules.nearest_rank)
+    return found
+
+
+def _of_names(columns: Columns) -> dict[str, Figure]:
+    """Of a level, the share among the truths that name it; null where a row cannot be judged."""
+    found: dict[str, Figure] = {}
+    judged = len(columns) > 0 and columns.right.min() >= 0
+    for depth, level in enumerate(LEVELS):
+        right = columns.right[(columns.named >> depth & 1) == 1] > depth
+        found[f"{level}_accuracy"] = _share(right) if judged and len(right) else None
+    return found
+
+
+def _share(hits: Any) -> Figure:
+    count = len(hits)
+    number = int(hits.sum())
+    return number / count, share_interval(number, count)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def geoscore(distance_km: Any) -> Any:

@@ -10,7 +10,7 @@ from geoagent.errors import UsageError
 from geoagent.files import read_json
 from geoagent.run import Run
 from geoagent.train.arguments import ADAPTER_FILE, base_model, starting_model
-from geoagent.train.checkpoints import latest
+from geoagent.train.checkpoints import latest, step_of
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,11 @@ class Candidate:
     name: str
     model: str
     adapters: str | None = None
+
+    @property
+    def step(self) -> int:
+        """Of its stage's training when it was saved; 0 for a model that no stage made."""
+        return step_of(Path(self.adapters or self.model)) or 0
 
     @property
     def weights(self) -> list[tuple[str, int, int]]:

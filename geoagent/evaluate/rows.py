@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from geoagent.answer import Completion, parse
 from geoagent.data.record import Record
 from geoagent.data.swift import truth
-from geoagent.evaluate.metrics import row_distances
+from geoagent.evaluate.groups import COLUMNS
+from geoagent.geo.distance import great_circle_km
 from geoagent.geo.geocoder import geocode
 from geoagent.geo.services import Locate
 
 
 def prediction(model: str, record: Record, text: str, locate: Locate = geocode) -> dict[str, Any]:
-    """A row: the raw completion, what was read from it, the truth, and the distance in km.
+    """A row: the raw completion, what was read from it, the truth, what figures are broken down
+    by, and the distance in km.
 
     The distance is null where the answer is nowhere. OutageError if `locate` needs a service that
     does not answer.
@@ -22,8 +23,10 @@ def prediction(model: str, record: Record, text: str, locate: Locate = geocode) 
     completion = parse(text)
     row: dict[str, Any] = {"model": model, "id": record.id, "completion": text}
     row |= {"answer": completion.answer, **located(completion, locate), **truth(record)}
-    distance = float(row_distances([row])[0])
-    return {**row, "distance_km": None if math.isnan(distance) else distance}
+    row |= {name: record.extra[name] for name in COLUMNS if name in record.extra}
+    point = row["predicted_latitude"], row["predicted_longitude"]
+    here = record.latitude, record.longitude
+    return {**row, "distance_km": great_circle_km(*here, *point) if None not in point else None}
 
 
 def located(completion: Completion, locate: Locate = geocode) -> dict[str, Any]:

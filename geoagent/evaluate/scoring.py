@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from geoagent.evaluate.intervals import mean_interval
 from geoagent.rewards.registry import build, total, weighted
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Scorer:
         self.chunk = max(8, config.agent.slots * config.agent.replicas)
 
     def score(self, rows: Sequence[dict[str, Any]], tell: Callable[[int], None]) -> dict[str, Any]:
-        """Add `rewards` and their weighted sum `reward` to the rows; returns the means.
+        """Add `rewards` and their weighted sum `reward` to the rows; returns the means, and their
+        95 % intervals as if the rows were independent of each other.
 
         Empty if the configuration wants no rewards. `tell` gets the number of rows of each chunk
         that is done. OutageError if a reward's service is away.
@@ -50,11 +52,15 @@ class Scorer:
         return self._means(scores, totals)
 
     def _means(self, scores: dict[str, list[Score]], totals: list[float]) -> dict[str, Any]:
-        means = {
-            name: sum(score.value for score in column) / len(column)
-            for name, column in scores.items()
-        }
+        import numpy as np
+
+        values = {name: [score.value for score in column] for name, column in scores.items()}
+        means = {name: sum(column) / len(column) for name, column in values.items()}
         result: dict[str, Any] = {"mean_reward": sum(totals) / len(totals), "rewards": means}
+        drawn = {"mean_reward": totals, **{f"reward_{name}": values[name] for name in values}}
+        result["intervals"] = {
+            name: list(mean_interval(np.array(column))) for name, column in drawn.items()
+        }
         if "consistency" in scores:
             result["agent"] = {
                 label: int(sum(float(s.parts.get(part) or 0) for s in scores["consistency"]))

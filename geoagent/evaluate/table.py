@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.evaluate.metrics import THRESHOLDS_KM
@@ -23,13 +24,15 @@ def table(result: dict[str, Any], title: str, width: int = 100) -> str:
     console.print(_accuracies(result, title))
     if any("rewards" in figures for figures in result["models"].values()):
         console.print(_rewards(result))
-    for line in (*_agent(result), *_paid_for(result)):
+    for line in remarks(result):
         console.print(line, highlight=False, soft_wrap=True)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip() + "\n"
 
 
 def _accuracies(result: dict[str, Any], title: str) -> Table:
-    shown = _table(f"{title}: share of samples within … km, in %")
+    shown = _table(
+        f"{title}: share of samples within … km, in %; GeoScore ± half of its 95 % interval"
+    )
     for name in ("parsed", *(f"{km}" for km in THRESHOLDS_KM), "GeoScore", "median km", "images"):
         shown.add_column(name, justify="right")
     if result.get("uniform"):
@@ -42,8 +45,15 @@ def _accuracies(result: dict[str, Any], title: str) -> Table:
 def _figures(figures: dict[str, Any]) -> list[str]:
     shares = ("parse_rate", *(f"accuracy_{km}km" for km in THRESHOLDS_KM))
     percent = [_show(figures.get(name), 100, 1) for name in shares]
-    score, median = _show(figures.get("geoscore")), _show(figures.get("median_km"))
+    score, median = _geoscore(figures), _show(figures.get("median_km"))
     return [*percent, score, median, _show(figures["count"])]
+
+
+def _geoscore(figures: dict[str, Any]) -> str:
+    """With half the width of its interval, where there is one."""
+    low, high = figures.get("intervals", {}).get("geoscore", (None, None))
+    margin = f" ± {(high - low) / 2:.0f}" if low is not None else ""
+    return f"{_show(figures.get('geoscore'))}{margin}"
 
 
 def _rewards(result: dict[str, Any]) -> Table:
@@ -59,7 +69,12 @@ def _rewards(result: dict[str, Any]) -> Table:
     return shown
 
 
-def _agent(result: dict[str, Any]) -> list[str]:
+def remarks(result: Mapping[str, Any]) -> list[str]:
+    """What is to be said beside the figures: the agent's share, and what GRPO gained."""
+    return [*_agent(result), *_paid_for(result)]
+
+
+def _agent(result: Mapping[str, Any]) -> list[str]:
     """How many conclusions the agent was asked about, came to as well, and could not judge."""
     shares = {
         NAMES.get(name, name): figures["agent"]
@@ -73,7 +88,7 @@ def _agent(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _paid_for(result: dict[str, Any]) -> list[str]:
+def _paid_for(result: Mapping[str, Any]) -> list[str]:
     """GRPO maximises the total reward and nothing else: that is what it is to be judged by."""
     gains = result.get("gains", {}).get("grpo")
     if not gains:

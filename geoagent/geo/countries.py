@@ -37,7 +37,7 @@ class Statistics:
 def statistics(country_code: str) -> Statistics | None:
     """Figures of a country by ISO 3166-1 alpha-2 code (XK is Kosovo); None if there is no such
     country."""
-    return countries().get(country_code.upper())
+    return countries().get(str(country_code).upper())
 
 
 @cache

@@ -12,16 +12,18 @@ EARTH_RADIUS_KM: Final = 6371.0
 def great_circle_km(lat1: Any, lon1: Any, lat2: Any, lon2: Any) -> Any:
     """Great-circle distance in km by the haversine formula; degrees in, numpy broadcasting.
 
-    Scalars give a float. NaN in, NaN out; a latitude beyond a pole is taken for the point that one
-    comes to by going on over it (91° N 0° E is 89° N 180° E): who reads coordinates checks them.
+    Scalars give a float. NaN or infinity gives NaN; a latitude beyond a pole is taken for the point
+    that one comes to by going on over it (91° N 0° E is 89° N 180° E): who reads coordinates checks
+    them.
     """
     import numpy as np
 
     phi1, lambda1, phi2, lambda2 = (np.radians(value) for value in (lat1, lon1, lat2, lon2))
-    chord = (
-        np.sin((phi2 - phi1) / 2) ** 2
-        + np.cos(phi1) * np.cos(phi2) * np.sin((lambda2 - lambda1) / 2) ** 2
-    )
+    with np.errstate(invalid="ignore"):  # infinity gives NaN
+        chord = (
+            np.sin((phi2 - phi1) / 2) ** 2
+            + np.cos(phi1) * np.cos(phi2) * np.sin((lambda2 - lambda1) / 2) ** 2
+        )
     distance = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
     return float(distance) if np.ndim(distance) == 0 else distance
 

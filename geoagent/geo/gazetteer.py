@@ -11,7 +11,8 @@ import os
 import sqlite3
 import sys
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -34,6 +35,8 @@ CODE: Final = 3
 _OWN_WEIGHT: Final = 100
 """Of two places, one with a name for its own and one for another, the other must have so many times
 the people to be meant: Fish Town in Liberia is not Buchanan, but Bombay is Mumbai."""
+_KEPT: Final = 3
+"""Versions of the database on a machine, 84 MB each."""
 _SHORTEST: Final = 5
 """Shorter names are known by their letters or not at all: Iran is not a slip for Iraq."""
 _LONG: Final = {"country": 12, "region": 9, "county": 9, "city": 9}
@@ -72,14 +75,29 @@ class Gazetteer:
 
     def country(self, name: str) -> Entry | None:
         """A country by name in any language, alias or, in capitals, ISO code."""
+        key = fold(name)
+        if key not in self._country_keys and without_kind(key) not in self._country_keys:
+            return None
         found = self._find("country", "", name, 1)
         if not found and is_code(name):
             found = self._rows("country", "", (fold(name),), (CODE,), 1)
         return next(iter(found), None)
 
+    @cached_property
+    def _country_keys(self) -> frozenset[str]:
+        """Most names are no country's, and each answer has some."""
+        rows = self._database.execute(
+            "SELECT key FROM name WHERE level = ? AND country = ''", (LEVELS.index("country"),)
+        )
+        return frozenset(key for (key,) in rows)
+
     def region(self, country_code: str, name: str) -> Entry | None:
         """A first-level division of a country by any of its names or its ISO code."""
-        return next(iter(self._find("region", country_code, name, 1)), None)
+        return self.likeliest("region", country_code, name)
+
+    def likeliest(self, level: str, country_code: str, name: str) -> Entry | None:
+        """The most populous place of that name and level in a country."""
+        return next(iter(self._find(level, country_code, name, 1)), None)
 
     def region_name(self, country_code: str, region: str) -> str | None:
         """The name of the first-level division that has this GeoNames code (`Entry.region`)."""
@@ -108,14 +126,14 @@ class Gazetteer:
         """Places whose name is one slip away (a letter too many, missing, wrong, or two swapped),
         of long names two; the fewest slips first, then the largest; a country's code is ''.
 
-        A name that a larger city has for its own, in whatever country, is no slip: Paris, Texas
-        may be unknown, but is not Perris.
+        A name that a country has, or a larger city in whatever country for its own, is no slip:
+        Paris, California is not Perris, and India no town in Italy.
         """
         from rapidfuzz import process
         from rapidfuzz.distance import OSA
 
         key = core(name)
-        if len(key) < _SHORTEST:
+        if len(key) < _SHORTEST or (level != "country" and self.country(name)):
             return []
         slips = 1 if len(key) < _LONG[level] else 2
         near = process.extract(
@@ -169,6 +187,13 @@ class Gazetteer:
             "WHERE c.level = ? ORDER BY c.id",
             (LEVELS.index("region"), LEVELS.index("city")),
         ).fetchall()
+
+    def people(self) -> Iterator[tuple[float, float, int]]:
+        """Latitude and longitude in degrees, and how many people live there, of all cities."""
+        return self._database.execute(
+            "SELECT latitude, longitude, population FROM place WHERE level = ? AND population > 0",
+            (LEVELS.index("city"),),
+        )
 
     def _find(self, level: str, country_code: str, name: str, limit: int) -> list[Entry]:
         """Places of this very name; without any, those that share it but for the kind."""
@@ -273,6 +298,7 @@ def _make(path: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.OperationalError) as error:
         problem = error
     if (kept := _open(path)) is not None:
+        _sweep(path.parent)
         return kept
     print(
         f"warning: the gazetteer cannot be kept in {path.parent} ({problem}), so that each process "
@@ -283,3 +309,13 @@ def _make(path: Path) -> sqlite3.Connection:
     memory = sqlite3.connect(":memory:", check_same_thread=False)
     fill(memory)
     return memory
+
+
+def _sweep(folder: Path) -> None:
+    """Remove gazetteers of older versions, but for the newest: home folders have quotas. Another
+    checkout that needs one builds it again."""
+    with suppress(OSError):
+        files = sorted(folder.glob("gazetteer-*.sqlite"), key=lambda file: -file.stat().st_mtime)
+        for old in files[_KEPT:]:
+            old.unlink(missing_ok=True)
+            _checksum_file(old).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from geoagent.answer import split_parts
 from geoagent.errors import UsageError
 from geoagent.geo.distance import great_circle_km
 from geoagent.geo.gazetteer import LEVELS, Entry, gazetteer
-from geoagent.geo.names import core, fold
+from geoagent.geo.names import core, fold, says_nothing, without_hedge
 
 MAX_QUERY: Final = 1000
 """Characters of a query that are read; no address is that long."""
@@ -47,22 +47,34 @@ _DEPENDENT: Final = {
 """Countries whose answers may name, as the region, what has an ISO code of its own
 ("China; Hong Kong; …"). GeoNames lists those cities under that code only."""
 
-_CLAIMED: Final = {"RU": ("UA", ("11", "20"))}
-"""And what GeoNames lists as first-level divisions of another country: Crimea and Sevastopol."""
+_CLAIMED: Final = {"RU": ("UA", ("11", "20")), "IE": ("GB", ("NIR",))}
+"""And what GeoNames lists as first-level divisions of another country: Crimea and Sevastopol,
+Northern Ireland."""
 
+_UNITS: Final = r"(?:(?<=^中国)|(?<=^中國)|(?<=[省市县縣盟旗])|(?<=自治区)|(?<=自治州))(?=\w{2})"
+"""Between '安徽省' and '合肥市'."""
 _CONTINENTS: Final = frozenset(
     {"africa", "antarctica", "asia", "europe", "north america", "south america", "oceania"}
     | {"latin america", "central america", "middle east", "southeast asia", "australia oceania"}
 )
 _LABEL: Final = re.compile(
-    r"^\W*(?:continent|country|nation|region|state|province|county|district|city|town|village|place"
-    r"|address|(?:specific |precise |exact )?location)\s*[:：=]\s*",
+    r"^\W*(?:\d+[.)]\s*)?(?:(?:final )?answer|continent|country|nation|region|state|province|county"
+    r"|district|city|town|village|place|address|(?:specific |precise |exact )?location"
+    r"|país|pays|land|paese|región|région|regione|ciudad|ville|stadt|città|страна|регион|город"
+    r"|国家|國家|国|省份|省|地区|城市|城市名)(?:\s*[:：=]\s*|\s+[-–]\s+)|^\W*\d+[.)]\s+",
     re.IGNORECASE,
 )
-"""'City: Cusco'"""
-_OTHER_SEPARATORS: Final = (r"[,，、]", r"[\r\n]+", r"[|/]", r" (?:[-–—>→]|->) ")
+"""'City: Cusco', '2. Cusco'"""
+_OTHER_SEPARATORS: Final = (
+    r"[,，、]",
+    r"[\r\n]+",
+    r"[|/·•]",
+    r"\s*[>→]\s*",
+    r" (?:[-–—]|->) ",
+    _UNITS,
+)
 """Of parts, where there is no semicolon."""
-_SEPARATORS: Final = re.compile(r"[,，、/|()（）]| [-–—] ")
+_SEPARATORS: Final = re.compile(rf"[,，、/|()（）]| [-–—] | or |{_UNITS}")
 """Between names of one part: 'Bolzano/Bozen', 'Luyang, Hefei', 'Saigon (Ho Chi Minh City)'."""
 _MAX_NAMES: Final = 6
 _MAX_PARTS: Final = 8
@@ -117,6 +129,8 @@ def find(text: str) -> Entry | None:
 
 def geocode_many(texts: Iterable[Any]) -> list[Place | None]:
     """`geocode` of each text; equal texts are looked up once, and what is no text is None."""
+    if isinstance(texts, str):
+        raise UsageError("geocode_many: expected several texts, not one; geocode takes one")
     return [geocode(text) if isinstance(text, str) else None for text in texts]
 
 
@@ -132,10 +146,14 @@ def _parts(text: str) -> list[str]:
     if len(parts) == 1 and not _country(parts[0]):
         ways = [_split(separator, parts[0]) for separator in _OTHER_SEPARATORS]
         parts = max(ways, key=len)
-    parts = [name for part in parts[:_MAX_PARTS] if (name := _LABEL.sub("", part))]
-    if len(parts) > 1 and fold(parts[0]) in _CONTINENTS:
+    parts = [_LABEL.sub("", part) for part in parts[:_MAX_PARTS]]
+    if all(map(says_nothing, parts)):
+        return []
+    # 'NA' is also Namibia.
+    parts = parts[:1] + [part for part in parts[1:] if not says_nothing(part)]
+    if len(parts) > 1 and fold(parts[0]) in _CONTINENTS and _home(parts[1]):
         return parts[1:]
-    if len(parts) > 1 and fold(parts[-1]) in _CONTINENTS:
+    if len(parts) > 1 and fold(parts[-1]) in _CONTINENTS and _home(parts[-2]):
         return parts[:-1]
     return parts
 
@@ -149,10 +167,10 @@ def _read(parts: list[str]) -> Entry | None:
     is misspelt counts only where the first part is none and what is finer is in it."""
     if not parts:
         return None
-    home = _country(parts[0])
+    home = _home(parts[0])
     found = [_inside(home, parts[1:])] if home else []
     # "United States; Florida; Columbia" is no Florida in Colombia.
-    if len(parts) > 1 and _coarse(found) and (country := _country(parts[-1])):
+    if len(parts) > 1 and _coarse(found) and (country := _home(parts[-1])):
         found.append(_inside(country, parts[-2::-1]))
     if home is None and _coarse(found):
         for first, *rest in [parts, parts[::-1]] if len(parts) > 1 else [parts]:
@@ -174,6 +192,12 @@ def _country(part: str) -> Entry | None:
     return next(filter(None, map(gazetteer().country, names)), None)
 
 
+def _home(part: str) -> Entry | None:
+    """A country, also where more is said: 'Türkiye (Turkey)', 'USA (Alaska)', 'likely Peru'."""
+    names = (without_hedge(name) for name in _pieces(part))
+    return _country(part) or next(filter(None, map(gazetteer().country, names)), None)
+
+
 def _inside(country: Entry, parts: list[str]) -> Entry:
     """The finest place in a country that its parts, from coarse to fine, name."""
     if not parts:
@@ -184,23 +208,63 @@ def _inside(country: Entry, parts: list[str]) -> Entry:
             if gazetteer().region(country.country_code, order[0]):  # "MN, Saint Louis County"
                 return _inside(country, order)
         return _region_or_city(country, parts[0])
+    if _country(parts[0]) == country and not gazetteer().region(country.country_code, parts[0]):
+        return _inside(country, parts[1:])  # "Puerto Rico; Puerto Rico; Yauco"
+    parts = _region_first(country.country_code, parts)
     home, area = _area(country, parts[0])
     code = home.country_code
-    if area is None and _country(parts[0]) == country:  # "Puerto Rico; Puerto Rico; Yauco"
-        return _inside(country, parts[1:])
-    if area is None:  # the first may also be a city ("China; Hefei; Luyang")
-        area = _city(code, parts[0], None) or _misspelt_area(code, parts[0])
-    elif area.level == "county" and fold(parts[0]) == core(parts[0]):
+    if area is None:
+        return _without_area(home, parts)
+    if area.level == "county" and fold(parts[0]) == core(parts[0]):
         cities = gazetteer().cities(code, parts[0])  # San Andrés is an island, then a county
         area = next((city for city in cities if city.population > area.population), area)
-    for find in (_very_county, _city, _county, _misspelt):
-        for part in parts[:0:-1]:
+    found = _finest(code, parts[1:], area)
+    if found is None and area.level == "county":  # "China; Hefei; Some Lane 5"
+        found = _city(code, parts[0], area)
+    return found or area
+
+
+def _region_first(code: str, parts: list[str]) -> list[str]:
+    """A region's very name comes first where the first part is a city in it, or nothing that is
+    known: "United States; Portland; Maine"."""
+    known = gazetteer()
+    if len(parts) == 1 or known.is_region(code, parts[0]):
+        return parts
+    for number, part in enumerate(parts[1:], start=1):
+        if known.is_region(code, part) and (region := known.region(code, part)):
+            ordered = [part, *parts[:number], *parts[number + 1 :]]
+            if any(city.within(region) for city in known.cities(code, parts[0])):
+                return ordered
+            if not known.region(code, parts[0]) and not known.counties(code, parts[0]):
+                return ordered
+    return parts
+
+
+def _without_area(home: Entry, parts: list[str]) -> Entry:
+    """Where the first part is no division. It may be a city ("China; Hefei; Luyang"), be misspelt,
+    or say nothing: of "US; Midwest; Chicago" the largest is meant."""
+    code = home.country_code
+    city = _city(code, parts[0], None)
+    areas = [city] if city else _misspelt_areas(code, parts[0])
+    for area in areas:
+        if found := _finest(code, parts[1:], area):
+            return replace(found, misspelt=found.misspelt or area.misspelt)
+    found = _finest(code, parts[1:], None)
+    if found is None or (city and city.population >= found.population):
+        return next(iter(areas), None) or found or home
+    return found
+
+
+def _finest(code: str, parts: list[str], area: Entry | None) -> Entry | None:
+    """What the last of the parts that is known names."""
+    for part in reversed(parts):
+        for find in (_very_county, _city, _county):
             if found := find(code, part, area):
-                slipped = area is not None and area.misspelt
-                return replace(found, misspelt=True) if slipped else found
-    if area is not None and area.level == "county":  # "China; Hefei; Some Lane 5"
-        return _city(code, parts[0], area) or area
-    return area or home
+                return found
+    for part in reversed(parts):
+        if found := _misspelt(code, part, area):
+            return found
+    return None
 
 
 def _region_or_city(country: Entry, part: str) -> Entry:
@@ -216,7 +280,7 @@ def _region_or_city(country: Entry, part: str) -> Entry:
         _city(code, part, None)
         or area
         or (home if home is not country else None)
-        or _misspelt_area(code, part)
+        or next(iter(_misspelt_areas(code, part)), None)
         or _misspelt(code, part, None)
         or home
     )
@@ -259,19 +323,29 @@ def _area(country: Entry, part: str) -> tuple[Entry, Entry | None]:
     return country, None
 
 
-def _misspelt_area(code: str, part: str) -> Entry | None:
-    return next(iter(gazetteer().similar("region", code, part)), None)
+def _misspelt_areas(code: str, part: str) -> list[Entry]:
+    return gazetteer().similar("region", code, part)[:1]
 
 
 def _city(code: str, part: str, area: Entry | None) -> Entry | None:
     """In the area by any name, else near it."""
-    found = [gazetteer().cities(code, name) for name in _names(part)]
+    found = [_cities(code, name) for name in _names(part)]
     near_km = NEAR_COUNTY_KM if area is not None and area.level == "county" else NEARBY_KM
     for around_km in (0.0, near_km):
         for cities in found:
             if city := _nearest(cities, area, around_km):
                 return city
     return None
+
+
+def _cities(code: str, name: str) -> list[Entry]:
+    """Of a name that another country has, only cities that have it for their own: "India; Italy" is
+    no town in India, but Lebanon is one in the United States."""
+    cities = gazetteer().cities(code, name)
+    country = gazetteer().country(name) if cities else None
+    if country is None or country.country_code == code:
+        return cities
+    return [city for city in cities if fold(city.name) == fold(name)]
 
 
 def _county(code: str, part: str, area: Entry | None) -> Entry | None:
@@ -314,9 +388,11 @@ def _nearest(places: Sequence[Entry], area: Entry | None, around_km: float) -> E
 
 
 def _names(part: str) -> list[str]:
-    """The part as it stands, 'Zagreb, Grad' turned round, then what is between its commas."""
+    """The part as it stands, 'Zagreb, Grad' turned round, then what is between its commas, and
+    'Moab' of 'near Moab'."""
     pieces = _pieces(part)
-    return list(dict.fromkeys([part, *_turned(pieces), *pieces]))[:_MAX_NAMES]
+    plain = (without_hedge(name) for name in (part, *pieces))
+    return list(dict.fromkeys([part, *_turned(pieces), *pieces, *plain]))[:_MAX_NAMES]
 
 
 def _pieces(part: str) -> list[str]:

@@ -111,6 +111,47 @@ def core(name: str) -> str:
     return without_kind(fold(name))
 
 
+_NOTHING: Final = frozenset(
+    fold(words)
+    for words in (
+        *(
+            "unknown",
+            "n/a",
+            "na",
+            "none",
+            "null",
+            "nowhere",
+            "unclear",
+            "uncertain",
+            "undetermined",
+        ),
+        *("unspecified", "not specified", "not sure", "not available", "unidentified", "islands"),
+        *("unable to determine", "cannot be determined", "cannot determine", "indeterminate"),
+        *("rural", "urban", "suburban", "countryside", "remote", "rural area", "urban area"),
+        *("desconocido", "inconnu", "unbekannt", "неизвестно", "未知", "不明"),
+    )
+)
+_HEDGE: Final = re.compile(
+    r"^(?:somewhere |approximately |likely |probably |possibly |perhaps |maybe )*"
+    r"(?:(?:in|near|around|outside|close to|(?:the )?(?:outskirts|suburbs?|vicinity) of"
+    r"|downtown|central|greater|north of|south of|east of|west of) )*(?:the )?(.+?)"
+    r"(?: (?:area|vicinity|suburbs?|outskirts|surroundings))?$",
+    re.IGNORECASE,
+)
+
+
+def says_nothing(name: str) -> bool:
+    """Whether a name only says that it is not known, or how the country looks: 'Rural'."""
+    folded = fold(name)
+    return not folded or folded in _NOTHING
+
+
+def without_hedge(name: str) -> str:
+    """A name without words such as 'near', 'probably', 'downtown', '… area'."""
+    match = _HEDGE.match(name)
+    return match.group(1) if match else name
+
+
 def without_kind(folded: str) -> str:
     """`core` of a name that is folded already."""
     match = _AFFIX.match(folded)

@@ -37,18 +37,24 @@ class OfflineGeocoder(Geocoder):
         *,
         exactly_one: bool = True,
         timeout: Any = DEFAULT_SENTINEL,
+        country_codes: str | Sequence[str] | None = None,
+        language: str | bool = False,
         limit: int | None = None,
         addressdetails: bool = False,
-        language: str | bool = False,
-        country_codes: str | Sequence[str] | None = None,
+        namedetails: bool = False,
+        extratags: bool = False,
+        geometry: str | None = None,
+        viewbox: Any = None,
+        bounded: bool = False,
+        featuretype: str | None = None,
     ) -> Any:
         """A `Location`, or None if nothing is found; a list of one with `exactly_one=False`.
 
         A query is a text or, as for Nominatim, a mapping with `country`, `state`, `county`, `city`
         (and `street`, `postalcode`, which nothing is known of). `country_codes` (ISO, one or
-        several) keeps what is in these countries. There is never more than one place, names are
-        English, and `raw` has all that is known: so `limit`, `language` and `addressdetails` are
-        accepted and have no effect.
+        several) keeps what is in these countries. The other arguments of geopy's Nominatim are
+        accepted and have no effect: there is never more than one place, names are English, and
+        `raw` has all that is known.
 
         `address` goes from fine to coarse ("Huaraz, Ancash, Peru"), `raw` has the fields of
         `geoagent.geo.geocoder.Place`. GeocoderQueryError for any other query.
@@ -72,14 +78,15 @@ class OfflineGeocoder(Geocoder):
         timeout: Any = DEFAULT_SENTINEL,
         language: str | bool = False,
         addressdetails: bool = True,
+        namedetails: bool = False,
         zoom: int | None = None,
     ) -> Any:
         """The `Location` with the address of a point, given in any form that geopy's `Point`
         takes; None where there is no country (at sea), a list of one with `exactly_one=False`.
 
         The address is that of the country's nearest city, however far: `raw`, which has the fields
-        of `geoagent.geo.reverse.Spot`, says its `distance_km`. `language`, `addressdetails` and
-        `zoom` have no effect. ValueError if it is no point.
+        of `geoagent.geo.reverse.Spot`, says its `distance_km`. Other arguments have no
+        effect. ValueError if it is no point.
         """
         from geoagent.geo.reverse import reverse
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from geoagent.answer import parse
-from geoagent.geo.regions import known_apart, same_place
+from geoagent.geo.regions import finest_level
 from geoagent.rewards.base import Reward, Score
 
 
@@ -14,9 +14,7 @@ class Hierarchical(Reward):
     """GeoVista: β² if the city is right, β if only the province or state, 1 if only the country,
     else 0. Range 0 to β².
 
-    A right city implies its region, however that is written, but never its country: there is a
-    Paris in Texas. Nor if the answer names another region that the gazetteer knows: there are
-    Springfields in many states. In an answer of two parts the second may be either.
+    What is right, `geoagent.geo.regions.finest_level` says.
     """
 
     name = "hierarchical"
@@ -33,15 +31,7 @@ class Hierarchical(Reward):
             for text, names in zip(completions, truth, strict=True)
         ]
 
-    def _one(self, parts: Sequence[str], country: str, region: str, city: str) -> Score:
-        if not parts or not same_place(parts[0], country, "country"):
-            return Score(0.0, {"level": None})
-        if len(parts) == 1:
-            return Score(1.0, {"level": "country"})
-        middle, last = parts[1], parts[-1]
-        elsewhere = len(parts) > 2 and known_apart(middle, region, "region", country)
-        if same_place(last, city, "precise", country) and not elsewhere:
-            return Score(self.beta**2, {"level": "city"})
-        if same_place(middle, region, "region", country):
-            return Score(self.beta, {"level": "region"})
-        return Score(1.0, {"level": "country"})
+    def _one(self, parts: Sequence[str], *names: str) -> Score:
+        level = finest_level(parts, *names)
+        values = {None: 0.0, "country": 1.0, "region": self.beta, "city": self.beta**2}
+        return Score(values[level], {"level": level})

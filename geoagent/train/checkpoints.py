@@ -64,8 +64,14 @@ def _all(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
 
 
+def step_of(folder: Path) -> int | None:
+    """The step that a checkpoint was saved at; None if the folder is none."""
+    name = _NAME.fullmatch(folder.name)
+    return int(name.group(1)) if name else None
+
+
 def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("checkpoint-"))
+    return step_of(checkpoint) or 0
 
 
 def _size(path: Path) -> int:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from geoagent import cli
@@ -21,6 +23,7 @@ from geoagent.agent import server
 from geoagent.agent.endpoint import Endpoint, endpoint_file
 from geoagent.agent.prompt import HEALTH
 from geoagent.commands.common import program
+from geoagent.commands.metrics import _decode
 from geoagent.config import Config, to_yaml
 from geoagent.errors import OutageError
 from geoagent.files import write_json, write_jsonl
@@ -451,13 +454,38 @@ PREDICTION = {
 def test_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    miss = {**PREDICTION, "predicted_latitude": None, "predicted_longitude": None, "x": "q"}
+    miss = {**PREDICTION, "id": "b", "x": "q"}
+    miss |= {"predicted_latitude": None, "predicted_longitude": None}
     lines = "\n\n".join(json.dumps(row) for row in ({**PREDICTION, "x": "p"}, miss))
     stdin(monkeypatch, lines)
     assert cli.main(["metrics", "-", "--by", "x"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["count"], result["accuracy_200km"]) == (2, 0.5)
     assert result["by"]["x"]["p"]["accuracy_200km"] == 1.0
+
+
+def test_metrics_of_several_models_together_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "\n".join(json.dumps({**PREDICTION, "model": name}) for name in ("base", "sft"))
+    stdin(monkeypatch, rows)
+    assert cli.main(["metrics", "-"]) == 0
+    assert capsys.readouterr().err == (
+        "warning: figures of 2 models together; --by model tells them apart\n"
+    )
+    stdin(monkeypatch, rows)
+    assert cli.main(["metrics", "-", "--by", "model"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_metrics_by_other_rules(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin(monkeypatch, json.dumps(PREDICTION))
+    assert cli.main(["metrics", "-", "--rules", "geovista"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["rules"], result["accuracy_3km"]) == ("geovista", 0.0)
+    assert "invalid choice" in refused(capsys, "metrics", "-", "--rules", "mine")
 
 
 @pytest.mark.parametrize(
@@ -468,13 +496,18 @@ def test_metrics(
         (json.dumps({**PREDICTION, "latitude": 91}), "latitude: 91 is out of range"),
         ('{"latitude": 0, "longitude": NaN}', "longitude: NaN is not a number"),
         (json.dumps({"latitude": 0, "longitude": 0}), "no column 'predicted_latitude'"),
+        (json.dumps(PREDICTION), "id 'a' is there twice"),
+        (json.dumps({**PREDICTION, "id": "b", "answer": 3}), "answer: 3 is not a text"),
+        ('{"latitude": 1' + "0" * 400 + ', "longitude": 0}', "is not a number"),
+        ('{"latitude": "\udcff"}', "not JSON"),  # no UTF-8
     ],
 )
 def test_metrics_refuses_a_bad_row_by_its_line(
     line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "p.jsonl"
-    path.write_text(f"{json.dumps(PREDICTION)}\n\n{line}\n")
+    text = f"{json.dumps(PREDICTION)}\n\n{line}\n"
+    path.write_bytes(text.encode(errors="surrogateescape"))
     error = refused(capsys, "metrics", str(path))
     assert f"{path}:3: " in error
     assert message in error
@@ -484,6 +517,31 @@ def test_metrics_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "p.jsonl").write_text("\n")
     assert "no rows" in refused(capsys, "metrics", str(tmp_path / "p.jsonl"))
     assert "cannot be read" in refused(capsys, "metrics", str(tmp_path))
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(documents)
+def test_lines_are_decoded_as_json_decodes_them(document: Any) -> None:
+    line = json.dumps(document).encode()
+    assert repr(_decode(line)) == repr(json.loads(line))
+
+
+@given(st.binary(max_size=30) | st.text(alphabet='[]{}:,"0-1eE.atrufnl\\', max_size=12))
+def test_what_json_refuses_is_refused(text: bytes | str) -> None:
+    line = text if isinstance(text, bytes) else text.encode()
+    try:
+        expected = json.loads(line)
+    except ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011
+            _decode(line)
+    else:
+        assert repr(_decode(line)) == repr(expected)
 
 
 # --- serve-agent, config, data ---------------------------------------------------------------

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from geoagent import files
 from geoagent.errors import UsageError
+from geoagent.files import new_folder, write_jsonl
 from geoagent.progress import Progress
 from geoagent.run import Run
 
@@ -86,3 +88,45 @@ def test_run_directory(tmp_path: Path) -> None:
     assert run.config().seed == 7
     assert run.logs("sft", 2) == run.path / "sft" / "logs" / "attempt-2"
     assert run.evaluation("heldout") == run.path / "eval" / "heldout"
+
+
+def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "out"
+
+    def half(part: Path) -> None:
+        (part / "a").write_text("half")
+        raise KeyError
+
+    with pytest.raises(KeyError), new_folder(folder) as part:
+        half(part)
+    assert [*folder.parent.iterdir()] == []
+    folder.mkdir()  # an empty folder may become it
+    with new_folder(folder) as part:
+        (part / "a").write_text("whole")
+        assert [*folder.iterdir()] == []
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("a", "whole")]
+    assert [*folder.parent.iterdir()] == [folder]
+
+
+def test_a_folder_with_something_in_it_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    with pytest.raises(UsageError, match="exists already"), new_folder(tmp_path / "out"):
+        pass
+    assert [*tmp_path.rglob("*")] == [tmp_path / "out", tmp_path / "out" / "mine"]
+
+
+def test_what_killed_processes_left_an_hour_ago_is_removed(tmp_path: Path) -> None:
+    for name, age_s in ((".out.1", 4000), (".out.2", 10), (".outer.1", 4000)):
+        (tmp_path / name).mkdir()
+        then = time.time() - age_s
+        os.utime(tmp_path / name, (then, then))
+    with new_folder(tmp_path / "out"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.2", ".outer.1", "out"]
+
+
+def test_half_a_surrogate_pair_is_written_escaped(tmp_path: Path) -> None:
+    rows = [{"a": "\ud800"}, {"a": "é"}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8") == '{"a": "\\ud800"}\n{"a": "é"}\n'

@@ -131,10 +131,13 @@ def test_a_records_own_columns_win(tmp_path: Path) -> None:
     row = {"id": 1, "image": "a.jpg", "latitude": 1, "longitude": 2, "locatability": 9.5}
     other = {**row, "id": "two", "note": "x"}
     del other["locatability"]
-    (tmp_path / "records.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(other)}\n")
-    annotations = [Annotated(name, "m", 1, Annotation(3, SCENE)) for name in ("1", "two", "gone")]
+    flat = {**other, "id": "flat", "sign": "yes"}
+    (tmp_path / "records.jsonl").write_text("\n".join(map(json.dumps, (row, other, flat))))
+    names = ("1", "two", "flat", "gone")
+    annotations = [Annotated(name, "m", 1, Annotation(3, SCENE)) for name in names]
     (tmp_path / "annotations.jsonl").write_text(text_of(annotations))
-    first, second = read_records(tmp_path, check_images=False)[0]
+    first, second, third = read_records(tmp_path, check_images=False)[0]
     assert first.extra == {"locatability": 9.5, "scene": SCENE}
     assert second.extra == {"locatability": 3, "scene": SCENE, "note": "x"}
+    assert third.extra == {"locatability": 3, "note": "x", "sign": "yes"}
     assert second.to_row()["scene"] == SCENE

@@ -92,7 +92,9 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
     monkeypatch.chdir(tmp_path)
     write_dataset(tmp_path / "dataset")
 
-    def make(**changes: Any) -> Run:
+    def make(report: bool = False, **changes: Any) -> Run:
+        if not report:  # it takes seconds
+            monkeypatch.setattr("geoagent.report.page.make_report", lambda runs, out: out)
         config = Config()
         config.model.kind = "tiny"
         config.data.name, config.data.path = "test", str(tmp_path / "dataset")
@@ -166,6 +168,56 @@ def test_figures_rows_and_curves(
     assert (progress["step"], progress["total"], progress["message"]) == (10, 10, "done")
     assert scalar(run, "sft", "eval/accuracy_1km") == pytest.approx(0.4)
     assert scalar(run, "sft", "eval/reward_format") == 1.0
+
+
+def test_figures_are_broken_down_by_what_the_records_have(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    run = make_run(rewards=False)
+    records = tmp_path / "dataset" / "records.jsonl"
+    rows = [
+        {**row, "locatability": number, "data_type": "photo", "scene": {"sign": "often"}}
+        for number, row in enumerate(read_jsonl(records))
+    ]
+    write_jsonl(records, rows)
+    assert program.main(["--run", str(run.path)]) == 0
+    sft = result_of(run)["models"]["sft"]
+    assert set(sft["by"]) == {"data_type", "locatability", "continent", "country"}
+    assert sft["by"]["country"]["Peru"]["accuracy_1km"] == 1.0
+    assert sft["by"]["continent"]["Europe"]["count"] == 2
+    assert sft["by"]["locatability"]["0-2"]["count"] == 2
+    assert sft["country_accuracy"] == sft["city_accuracy"] == 0.4
+    assert sft["failures"]["no_answer"] == 0
+    low, high = sft["intervals"]["geoscore"]
+    printed = capsys.readouterr()
+    assert f"± {(high - low) / 2:.0f}" in printed.out
+    assert 'no break-down by scene: sign: "often" is none of yes, no, maybe' in printed.err
+    row = next(read_jsonl(run.evaluation("heldout") / "predictions.jsonl"))
+    assert (row["locatability"], row["data_type"]) == (0, "photo")
+
+
+def test_the_rules_are_chosen_in_the_configuration(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run(rules="geovista", rewards=False)
+    program.main(["--run", str(run.path)])
+    base = result_of(run)["models"]["base"]
+    assert (base["rules"], base["failures"]["no_answer"]) == ("geovista", 5)
+    assert base["median_km"] > 2500  # from Honiara
+
+
+def test_rewards_have_intervals(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run()
+    program.main(["--run", str(run.path)])
+    sft = result_of(run)["models"]["sft"]
+    low, high = sft["intervals"]["mean_reward"]
+    assert low < sft["mean_reward"] < high
+    assert sft["intervals"]["reward_format"] == [1.0, 1.0]
 
 
 def scalar(run: Run, model: str, tag: str) -> float:
@@ -470,3 +522,66 @@ def test_gains_are_over_the_model_before(
     assert gains["over"] == "base"
     assert gains["reward"]["mean"] == pytest.approx(rewards["sft"] - rewards["base"])
     assert gains["sampled_reward"]["mean"] == pytest.approx(gains["reward"]["mean"])
+
+
+def events_of(run: Run, model: str) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.evaluation("heldout") / "tensorboard" / model))
+    return events.Reload()
+
+
+def test_tensorboard_has_figures_map_examples_and_settings(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run(reward_samples=1)
+    result = evaluate(run.config(), run, None)["heldout"]["models"]["sft"]
+    events = events_of(run, "sft")
+    tags = set(events.Tags()["scalars"])
+    numbers = [key for key, value in result.items() if isinstance(value, int | float)]
+    assert tags >= {f"eval/{key}" for key in numbers}
+    assert {"eval/reward_spatial", "eval/sampled_reward_spatial", "eval/failures_no_answer"} <= tags
+    assert {"geoscore_by_country/Peru", "geoscore_by_continent/South America"} <= tags
+    (score,) = events.Scalars("eval/geoscore")
+    assert (score.step, score.value) == (5, pytest.approx(result["geoscore"]))
+    (drawn,) = events.Images("eval/error_map")
+    assert (drawn.step, drawn.width, drawn.height) == (5, 1200, 680)
+    text = events.Tensors("best/1/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "answer   Peru; Ancash; Huaraz" in text
+    assert "    <think>" in text
+    plugins = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"rewards.weights.spatial" in plugins
+    assert b"grpo.learning_rate" in plugins
+    assert [event.step for event in events_of(run, "base").Scalars("eval/geoscore")] == [0]
+    assert not events_of(run, "base").Tags()["images"]  # nothing was located
+
+
+def test_a_report_is_made_at_the_end(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = make_run(report=True)
+    assert program.main(["--run", str(run.path)]) == 0
+    page = run.path / "report" / "report.html"
+    assert "Best and worst of SFT" in page.read_text()
+    assert "report: run/report/report.html" in capsys.readouterr().out
+
+
+def test_a_report_that_fails_fails_nothing_else(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = make_run()
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no space left")
+
+    monkeypatch.setattr("geoagent.report.page.make_report", broken)
+    assert program.main(["--run", str(run.path)]) == 0
+    error = capsys.readouterr().err
+    assert "warning: the report could not be made (no space left)" in error
+    assert "geoagent report run" in error
+    assert run.done_file("eval").is_file()

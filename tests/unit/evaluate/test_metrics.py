@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoagent.evaluate.metrics import is_parsed, metrics, uniform_guess
+from geoagent.evaluate.metrics import metrics, uniform_guess
+from geoagent.evaluate.predictions import is_parsed
 
 DEGREE_KM = 6371 * math.pi / 180
 
@@ -63,6 +64,10 @@ def test_antipodes_are_half_the_earth_away() -> None:
 def test_no_rows_have_no_figures() -> None:
     result = metrics([])
     assert result.pop("count") == 0
+    assert result.pop("rules") == "geoagent"
+    assert set(result.pop("failures").values()) == {0}
+    assert set(result.pop("named").values()) == {0}
+    assert result.pop("intervals") == {}
     assert set(result.values()) == {None}
 
 

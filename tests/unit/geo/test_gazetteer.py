@@ -60,6 +60,20 @@ def test_who_cannot_keep_it_is_told(
     assert "XDG_CACHE_HOME" in told
 
 
+def test_older_versions_are_removed_but_for_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "fill", lambda database: database.executescript(_TINY))
+    for age, name in enumerate(("gazetteer-v5", "gazetteer-v4", "gazetteer-v3", "gazetteer-v2"), 1):
+        for file in (tmp_path / f"{name}.sqlite", tmp_path / f"{name}.sha256"):
+            file.touch()
+            os.utime(file, (10**9 - age, 10**9 - age))
+    gazetteer._make(tmp_path / "gazetteer-v6.sqlite").close()
+    left = {file.name for file in tmp_path.iterdir()}
+    versions = ("gazetteer-v6", "gazetteer-v5", "gazetteer-v4")
+    assert left == {f"{name}.{kind}" for name in versions for kind in ("sqlite", "sha256")}
+
+
 def test_every_alias_is_known() -> None:
     known = gazetteer.gazetteer()
     for row in build.table(build.ALIASES):

@@ -108,6 +108,31 @@ def test_all_places_of_the_sample_are_found_within_25_km() -> None:
         ("Peru\nAncash\nHuaraz", "city", "PE", "Huaraz"),
         ("South America; Peru; Ancash; Huaraz", "city", "PE", "Huaraz"),
         ("Huaraz, Ancash, Peru, South America", "city", "PE", "Huaraz"),
+        ("1. Peru; 2. Ancash; 3. Huaraz", "city", "PE", "Huaraz"),
+        ("Answer: Peru>Ancash>Huaraz", "city", "PE", "Huaraz"),
+        ("País: Perú; Región: Ancash; Ciudad: Huaraz", "city", "PE", "Huaraz"),
+        ("中国安徽省合肥市", "city", "CN", "Hefei"),
+        ("中国；浙江省；杭州市西湖区", "city", "CN", "Hangzhou"),
+        ("Antarctica; McMurdo Station", "country", "AQ", "Antarctica"),
+        # More is said than the name.
+        ("Türkiye (Turkey); Istanbul", "city", "TR", "Istanbul"),
+        ("England, UK; London", "city", "GB", "London"),
+        ("likely Peru; Ancash; near Huaraz", "city", "PE", "Huaraz"),
+        ("United States; Illinois; Downtown Chicago", "city", "US", "Chicago"),
+        ("Peru; Ancash; Huaraz or Caraz", "city", "PE", "Huaraz"),
+        ("Peru; Ancash; Unknown", "region", "PE", "Ancash"),
+        ("NA; Khomas; Windhoek", "city", "NA", "Windhoek"),
+        # The region comes later, or is none.
+        ("United States; Portland; Maine", "city", "US", "Portland"),
+        ("United States; West Coast; California", "region", "US", "California"),
+        ("US; Midwest; Chicago", "city", "US", "Chicago"),
+        ("Australia; East Coast; Brisbane", "city", "AU", "Brisbane"),
+        ("Argentina; Buenos Aires; Mar del Plata", "city", "AR", "Mar del Plata"),
+        ("United States; California; San Bernardino County; Needles", "city", "US", "Needles"),
+        # Two countries.
+        ("India; Italy", "country", "IN", "India"),
+        ("Spain; Ukraine", "country", "ES", "Spain"),
+        ("United States; Lebanon", "city", "US", "Lebanon"),
         # A name of a city elsewhere is no slip.
         ("India; Pakistan; Lahore", "country", "IN", "India"),
         ("United States; California; Paris", "region", "US", "California"),
@@ -158,7 +183,12 @@ def test_same_name_in_another_region_is_another_place() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", ";;", "Atlantis; Nowhere; X", "Paris", "42; 17", "�" * 9, "no; it; can", "Nowhere"]
+    "text",
+    [
+        *("", ";;", "Atlantis; Nowhere; X", "Paris", "42; 17", "�" * 9, "no; it; can", "Nowhere"),
+        *("NA", "Unknown; Unknown; NA", "Location: NA", "Chinese; Restaurant"),
+        "Colorado; Mountain",
+    ],
 )
 def test_nothing_rather_than_a_guess(text: str) -> None:
     assert geocode(text) is None

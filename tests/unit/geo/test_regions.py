@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from geoagent.geo.regions import known_apart, same_place
+from geoagent.geo.regions import finest_level, known_apart, same_place
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,35 @@ def test_known_apart_needs_to_know_both() -> None:
 def test_unknown_level(ask: object) -> None:
     with pytest.raises(ValueError, match="continent"):
         ask("Asia", "Asia", "continent", "CN")  # type: ignore[operator]
+
+
+def test_unknown_is_not_the_same_as_unknown() -> None:
+    assert not same_place("Unknown", "unknown", "precise", "US")
+    assert not same_place("N/A", "N/A", "region", "US")
+
+
+@pytest.mark.parametrize(
+    ("answer", "level"),
+    [
+        ("United States; Illinois; Springfield", "city"),
+        ("USA; State of Illinois; Springfield", "city"),
+        ("United States; Springfield", "city"),
+        ("United States; Sangamon County; Springfield", "city"),
+        ("United States; Atlantis; Springfield", "city"),
+        ("United States; Missouri; Springfield", "country"),
+        ("United States; Illinois; Chicago", "region"),
+        ("United States; Illinois", "region"),
+        ("United States", "country"),
+        ("Springfield", None),
+        ("France; Illinois; Springfield", None),
+        ("", None),
+    ],
+)
+def test_finest_level(answer: str, level: str | None) -> None:
+    parts = [part.strip() for part in answer.split(";") if part]
+    assert finest_level(parts, "United States", "Illinois", "Springfield") == level
+
+
+def test_a_truth_without_a_region_has_a_city() -> None:
+    assert finest_level(["France", "Île-de-France", "Paris"], "France", "", "Paris") == "city"
+    assert finest_level(["France", "Paris"], "", "", "Paris") is None
