@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.commands.common import command, counted
+from geoagent.commands.common import command, counted, whole_number
 from geoagent.data.record import RECORDS_FILE, reason_kind
 from geoagent.errors import OutageError, UsageError
 
@@ -104,9 +104,9 @@ def _tell_problems(outcome: Outcome) -> None:
         counts[kind] += 1
         if counts[kind] <= _TOLD:
             _tell(f"{name}: {reason}")
-    for kind, count in counts.items():
-        if count > _TOLD:
-            _tell(f"… and {counted(count - _TOLD, 'more image')}: {kind}")
+    for kind, number in counts.items():
+        if number > _TOLD:
+            _tell(f"… and {counted(number - _TOLD, 'more image')}: {kind}")
     given = list(outcome.annotations.values())
     if len(given) >= _ALIKE and all(annotation == given[0] for annotation in given):
         _tell(f"warning: all {len(given)} annotations are the same; does the model see the images?")
@@ -116,17 +116,10 @@ def _histogram(scores: Mapping[str, int]) -> str:
     """How many images have which locatability."""
     most = max(scores.values()) or 1
     lines = [
-        f"{score:>12}  {'█' * round(_BAR * count / most):<{_BAR}}  {count}"
-        for score, count in scores.items()
+        f"{score:>12}  {'█' * round(_BAR * number / most):<{_BAR}}  {number}"
+        for score, number in scores.items()
     ]
     return "\n".join(["locatability", *lines])
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}: 1 or more are needed")
-    return number
 
 
 def _seconds(text: str) -> float:
@@ -150,10 +143,10 @@ def add(kinds: Any) -> None:
     annotate.add_argument("--url", required=True, help="of an OpenAI-compatible API; ends in /v1")
     annotate.add_argument("--model", required=True, metavar="NAME", help="as the server names it")
     annotate.add_argument("--split", metavar="NAME", help="only this split")
-    annotate.add_argument("--limit", type=_at_least_one, metavar="N", help="only the first N")
+    annotate.add_argument("--limit", type=whole_number, metavar="N", help="only the first N")
     annotate.add_argument(
         "--parallel",
-        type=_at_least_one,
+        type=whole_number,
         default=8,
         metavar="N",
         help="images under way at once (8)",
@@ -166,5 +159,7 @@ def add(kinds: Any) -> None:
         help="wait so many seconds for a server that does not answer, then stop (300)",
     )
     annotate.add_argument(
-        "--redo", action="store_true", help="put earlier annotations aside and ask anew"
+        "--redo",
+        action="store_true",
+        help="put the folder's earlier annotations aside and ask anew",
     )
