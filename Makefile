@@ -5,7 +5,7 @@ SEED ?= 0
 ARGS ?=
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval cluster-packages cluster-up cluster-down bench-agent bench-geocoder bench-metrics bench-sampling test-vllm tensorboard report browser-package clean
+.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval cluster-packages cluster-up cluster-down bench-agent bench-geocoder bench-metrics bench-prepare bench-sampling test-vllm tensorboard report browser-package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-metrics: setup ## how fast a million predictions become figures (five minu
 
 bench-sampling: setup ## how long 20,000 of a million rows take to draw (two minutes) [ARGS="--json FILE"]
 	@$(PY) benchmarks/sampling.py $(ARGS)
+
+bench-prepare: setup ## how fast a large dataset is prepared, and in how much memory [ARGS="--rows N"]
+	@$(PY) benchmarks/prepare.py $(ARGS)
 
 test-vllm: setup ## the agent on vLLM against llama.cpp, on the CPU; not in CI (6 GB) [PLACE=.vllm]
 	@./scripts/vllm_cpu.sh $(PLACE)

@@ -348,7 +348,11 @@ class EvalConfig:
     """Prediction on the held-out split and its metrics."""
 
     benchmark: str = "heldout"
-    """Name of the folder in RUN/eval; what is evaluated is data.eval_split."""
+    """Name of the folder in RUN/eval."""
+    path: str | None = None
+    """Dataset folder to evaluate on; null: that of data.path."""
+    split: str | None = None
+    """Rows whose `split` is this are evaluated on; null: data.eval_split."""
     batch_size: int = _limited(8, low=1)
     """Pictures at a time."""
     max_new_tokens: int = _limited(1024, low=8)

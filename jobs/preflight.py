@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from geoagent.config import Config
-from geoagent.data.needs import check_needs, glance
+from geoagent.data.needs import check_evaluated, check_needs, glance
+from geoagent.data.record import image_root
 from geoagent.errors import UsageError
 from geoagent.modelfolder import check_model
 from jobs import scheduler
@@ -60,15 +62,27 @@ def _nodes(config: Config, plan: Plan) -> None:
 
 
 def _data(config: Config, plan: Plan) -> None:
-    data = config.data
+    data, evaluated = config.data, config.eval.path
+    names = [stage.name for stage in plan.stages]
     if data.path is not None:
-        names = [stage.name for stage in plan.stages]
-        try:
-            check_needs(data, Path(data.path), names, glance(Path(data.path)))
-        except UsageError as error:
-            raise UsageError(f"data.path: {error}") from error
+        with _about("data.path"):
+            check_needs(config, Path(data.path), names, glance(Path(data.path)))
+            image_root(Path(data.path))
     elif data.name != "sample":
         raise UsageError(f"data.path: is needed for data.name={data.name}")
+    if evaluated is not None and "eval" in names:
+        with _about("eval.path"):
+            check_evaluated(config, Path(evaluated), glance(Path(evaluated)))
+            image_root(Path(evaluated))
+
+
+@contextmanager
+def _about(key: str) -> Iterator[None]:
+    """Errors name the setting that leads to them."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{key}: {error}") from error
 
 
 def _model(config: Config, plan: Plan) -> None:

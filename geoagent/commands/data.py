@@ -23,34 +23,46 @@ def _build_sample(options: argparse.Namespace) -> int:
 
 
 def _data_check(options: argparse.Namespace) -> int:
-    from geoagent.data.record import RECORDS_FILE, read_records
+    from geoagent.data.record import RECORDS_FILE, Rejected, iter_records
 
     file = options.folder / RECORDS_FILE
-    records, rejected = read_records(options.folder, options.split, strict=options.strict)
-    for row in rejected:
-        print(f"{file}:{row.line}: {f'{row.id}: ' if row.id else ''}{row.reason}", file=sys.stderr)
-    chains = {record.id: record.think for record in records if record.think is not None}
-    not_json = [name for name, think in chains.items() if not _has_stages(think)]
+    splits: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    countries: set[str] = set()
+    chains = not_json = 0
+    first = ""
+    for row in iter_records(options.folder, options.split, strict=options.strict):
+        if isinstance(row, Rejected):
+            reasons[row.kind] += 1
+            name = f"{row.id}: " if row.id else ""
+            print(f"{file}:{row.line}: {name}{row.reason}", file=sys.stderr)
+            continue
+        splits[row.split] += 1
+        countries.add(row.country)
+        chains += row.think is not None
+        if row.think is not None and not _has_stages(row.think):
+            not_json += 1
+            first = first or row.id
     if not_json:
         print(
             f"warning: {file}: think is not the JSON of docs/reference/sample.md in "
-            f"{counted(len(not_json), 'row')}, the first with id {not_json[0]}",
+            f"{counted(not_json, 'row')}, the first with id {first}",
             file=sys.stderr,
         )
     summary = {
-        "records": len(records),
-        "splits": dict(sorted(Counter(record.split for record in records).items())),
-        "countries": len({record.country for record in records}),
-        "with_chain_of_thought": len(chains),
-        "chains_not_json": len(not_json),
-        "rejected": len(rejected),
-        "rejected_by_reason": dict(Counter(row.kind for row in rejected).most_common()),
+        "records": splits.total(),
+        "splits": dict(sorted(splits.items())),
+        "countries": len(countries),
+        "with_chain_of_thought": chains,
+        "chains_not_json": not_json,
+        "rejected": reasons.total(),
+        "rejected_by_reason": dict(reasons.most_common()),
     }
     print(json.dumps(summary, ensure_ascii=False, indent=2))
-    if not records:
+    if not splits:
         chosen = f" in split '{options.split}'" if options.split else ""
         raise UsageError(f"{file}: no usable record{chosen}")
-    return 2 if rejected else 0
+    return 2 if reasons else 0
 
 
 def _has_stages(think: str) -> bool:

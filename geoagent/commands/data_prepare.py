@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from geoagent.commands.common import command, counted, line, whole_number
-from geoagent.errors import UsageError
 
 _PREVIEW: Final = 3
 
@@ -34,8 +33,6 @@ def _prepare(options: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     if options.dry_run:
         return _preview(plan, options.limit or _PREVIEW)
-    if options.folder is None:
-        raise UsageError("DST: name the folder that is to be made, or give --dry-run")
     summary = prepare(plan, options.folder, options.workers, options.strict)
     for reason, count in summary["rejected_by_reason"].items():
         print(f"refused: {counted(count, 'row')}: {reason}", file=sys.stderr)
@@ -89,7 +86,7 @@ def add(kinds: Any) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="one of --list, or a YAML file of your own")
     parser.add_argument("source", type=Path, metavar="SRC", help="the dataset as it was downloaded")
-    parser.add_argument("folder", type=Path, nargs="?", metavar="DST", help="a new folder")
+    parser.add_argument("folder", type=Path, metavar="DST", help="a new folder")
     parser.add_argument("--list", action=_List, help="list the datasets that are known")
     parser.add_argument("--split", metavar="NAME", help="only this split")
     parser.add_argument(

@@ -13,7 +13,7 @@ from geoagent.data.record import DEFAULT_SPLIT, RECORDS_FILE, parse_line, read_l
 from geoagent.errors import UsageError
 
 if TYPE_CHECKING:
-    from geoagent.config import DataConfig
+    from geoagent.config import Config
 
 _MOST_LINES: Final = 200_000
 """Read of a dataset at submission, a few seconds; prepare reads the rest."""
@@ -31,6 +31,10 @@ class Contents:
     def add(self, split: str, chain: bool, count: int = 1) -> None:
         self.splits[split] += count
         self.chains[split] += count * chain
+
+    def listed(self) -> str:
+        """The splits with their sizes, for a message."""
+        return ", ".join(f"{name} ({n})" for name, n in sorted(self.splits.items())) or "none"
 
 
 def glance(folder: Path, most_lines: int = _MOST_LINES) -> Contents:
@@ -55,12 +59,14 @@ def _rows(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
 
 
 def check_needs(
-    data: DataConfig, folder: Path, stages: Collection[str], contents: Contents, why: str = ""
+    config: Config, folder: Path, stages: Collection[str], contents: Contents, why: str = ""
 ) -> None:
-    """UsageError if one of the stages would find nothing to work on; `why` is added to it."""
+    """UsageError if one of the stages would find nothing to work on in the run's dataset folder;
+    `why` is added to it. An evaluation on another folder is not asked about."""
     if not contents.whole:
         return
-    there = ", ".join(f"{name} ({n})" for name, n in sorted(contents.splits.items())) or "none"
+    data = config.data
+    there = contents.listed()
     if not contents.splits[data.train_split] and {"sft", "grpo"} & {*stages}:
         raise UsageError(
             f"{folder}: no usable record in split '{data.train_split}' (data.train_split) to train "
@@ -71,8 +77,21 @@ def check_needs(
             f"{folder}: no record of split '{data.train_split}' has a chain of thought ('think'), "
             f"which SFT learns; for GRPO without SFT set grpo.start_from=base{why}"
         )
-    if not contents.splits[data.eval_split] and "eval" in stages:
+    if "eval" in stages and config.eval.path is None:
+        check_evaluated(config, folder, contents, why)
+
+
+def check_evaluated(config: Config, folder: Path, contents: Contents, why: str = "") -> None:
+    """UsageError if the folder has nothing to evaluate on; `why` is added to it."""
+    split = evaluation_split(config)
+    if contents.whole and not contents.splits[split]:
+        key = "data.eval_split" if config.eval.split is None else "eval.split"
         raise UsageError(
-            f"{folder}: no usable record in split '{data.eval_split}' (data.eval_split) to "
-            f"evaluate on; its splits: {there}; leave out eval, or give rows that split{why}"
+            f"{folder}: no usable record in split '{split}' ({key}) to evaluate on; its splits: "
+            f"{contents.listed()}; leave out eval, or give rows that split{why}"
         )
+
+
+def evaluation_split(config: Config) -> str:
+    """The split of the evaluated rows."""
+    return config.eval.split or config.data.eval_split

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import geoagent.data
+from geoagent.data.needs import evaluation_split
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import RECORDS_FILE, Record, image_root, read_records
 from geoagent.data.swift import truth
@@ -57,8 +58,9 @@ def benchmarks(config: Config) -> list[Benchmark]:
     """The configured split; and beside the drawn sample the real photographs."""
     settings = config.eval
     draws = settings.reward_samples if settings.rewards else 0
-    chosen = [Benchmark(settings.benchmark, dataset_folder(config), config.data.eval_split, draws)]
-    if config.data.path is None:
+    folder = Path(settings.path) if settings.path else dataset_folder(config)
+    chosen = [Benchmark(settings.benchmark, folder, evaluation_split(config), draws)]
+    if config.data.path is None and settings.path is None:
         chosen.append(Benchmark(PHOTOS, PHOTOS_FOLDER, PHOTOS))
     return chosen
 
@@ -302,7 +304,10 @@ class Evaluation:
         )
 
     def _uniform(self) -> dict[str, Any]:
-        """Guessing among the places of the training split; empty if there is none."""
+        """Guessing among the places of the training split; empty if there is none, or only that of
+        the drawn sample for something else."""
+        if self.config.data.path is None and self.config.eval.path is not None:
+            return {}
         training, _ = read_records(
             dataset_folder(self.config), self.config.data.train_split, check_images=False
         )

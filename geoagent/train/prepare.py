@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.data.needs import Contents, check_needs, glance
+from geoagent.data.needs import Contents, check_needs, evaluation_split, glance
 from geoagent.data.prompt import QUESTION
 from geoagent.data.record import REJECTED_FILE, Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
@@ -19,7 +19,7 @@ from geoagent.progress import Progress
 from geoagent.run import Run
 
 if TYPE_CHECKING:
-    from geoagent.config import Config, DataConfig
+    from geoagent.config import Config
 
 STAGE: Final = "prepare"
 
@@ -38,15 +38,19 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     folder = dataset_folder(config)
     data = config.data
     records, rejected = read_records(folder, data.train_split, data.limit, data.strict)
-    heldout, bad = read_records(folder, data.eval_split, data.limit, data.strict)
+    heldout: list[Record] = []
+    bad: list[Rejected] = []
+    if config.eval.path is None:  # else the evaluation reads it
+        heldout, bad = read_records(folder, evaluation_split(config), data.limit, data.strict)
     # A line that is no JSON object belongs to no split and was refused twice.
     rejected = list({row.line: row for row in (*rejected, *bad)}.values())
     write_jsonl(run.data / REJECTED_FILE, [asdict(row) for row in rejected])
     chains = [record for record in records if record.think is not None]
-    check_needs(data, folder, then, _contents(data, records, chains, heldout), _why(rejected))
+    contents = _contents(config, records, chains, heldout)
+    check_needs(config, folder, then, contents, _why(rejected))
     for stage in ("sft", "grpo"):
         write_swift_jsonl(records, folder, stage, run.dataset(stage))
-    summary = _summary(run, records, heldout, rejected) + _unused(data, folder)
+    summary = _summary(run, records, heldout, rejected) + _unused(config, folder)
     progress.update(1, "making the model" if config.model.kind == "tiny" else "")
     if config.model.kind == "tiny":
         from geoagent.train.tiny import build_tiny
@@ -64,25 +68,28 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
 
 
 def _contents(
-    data: DataConfig, records: list[Record], chains: list[Record], heldout: list[Record]
+    config: Config, records: list[Record], chains: list[Record], heldout: list[Record]
 ) -> Contents:
     contents = Contents()
-    contents.add(data.train_split, True, len(chains))
-    contents.add(data.train_split, False, len(records) - len(chains))
-    contents.add(data.eval_split, False, len(heldout))
+    contents.add(config.data.train_split, True, len(chains))
+    contents.add(config.data.train_split, False, len(records) - len(chains))
+    contents.add(evaluation_split(config), False, len(heldout))
     return contents
 
 
 def _summary(run: Run, records: list[Record], heldout: list[Record], bad: list[Rejected]) -> str:
     """One line for whoever watches."""
     listed = f" (all: {short(run.data / REJECTED_FILE)})" if bad else ""
-    return f"{len(records)} samples to train on, {len(heldout)} held out{_why(bad)}{listed}"
+    path = run.config().eval.path
+    held = f"{len(heldout)} held out" if path is None else f"evaluated on {short(Path(path))}"
+    return f"{len(records)} samples to train on, {held}{_why(bad)}{listed}"
 
 
-def _unused(data: DataConfig, folder: Path) -> str:
+def _unused(config: Config, folder: Path) -> str:
     """Splits that nothing reads: a mistyped one would go unseen."""
     splits = glance(folder).splits
-    others = [name for name in sorted(splits) if name not in (data.train_split, data.eval_split)]
+    used = (config.data.train_split, evaluation_split(config))
+    others = [name for name in sorted(splits) if name not in used]
     listed = ", ".join(f"{name} ({splits[name]})" for name in others)
     return f"; not used: split {listed}" if others else ""
 

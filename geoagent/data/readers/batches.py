@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from geoagent.data.readers.formats import Item, Position, UnreadableError, read_rows
 from geoagent.data.readers.images import FOLDER
 from geoagent.data.readers.places import locate_answer, name_places
-from geoagent.data.readers.plan import Plan, PlannedFile, held, image_name
+from geoagent.data.readers.plan import Plan, PlannedFile, bytes_held, held, image_name
 from geoagent.data.record import Record, to_record
 from geoagent.rewards.judge import read_label
 
 BATCH: Final = 512
-_BATCH_BYTES: Final = 32 << 20
+_BATCH_BYTES: Final = 16 << 20
 """Of images that rows hold: a batch has no more than one row beyond it."""
 _ID_CHARACTERS: Final = 200
 
@@ -67,7 +67,7 @@ def _of_file(plan: Plan, number: int, done: int, position: Position, size: int) 
     try:
         for item in read_rows(path, position, done, entry.header, entry.name_pattern):
             items.append(item)
-            weight += _weight(item[1])
+            weight += bytes_held(item[1]) if isinstance(item[1], dict) else 0
             if len(items) >= size or weight > _BATCH_BYTES:
                 done += len(items)
                 yield Batch(number, done, _entries(plan, planned, items))
@@ -76,12 +76,6 @@ def _of_file(plan: Plan, number: int, done: int, position: Position, size: int) 
         last.entries.append(Entry(None, reason=str(error)))
     last.entries[:0] = _entries(plan, planned, items)
     yield last
-
-
-def _weight(row: Mapping[str, Any] | str) -> int:
-    if isinstance(row, str):
-        return 0
-    return sum(len(data) for value in row.values() for data in held(value))
 
 
 def _entries(plan: Plan, planned: PlannedFile, items: list[Item]) -> list[Entry]:

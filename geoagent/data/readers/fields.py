@@ -76,14 +76,14 @@ class Fields:
     def read(self, row: Mapping[str, Any], image: str | None = None) -> dict[str, Any]:
         """The keys that a row of records.jsonl has, as far as this row tells, and further columns.
 
-        `image` is the column of the image, where that is known; the value is as it was published.
+        `image` is the column of the image that is tried first; its value is as it was published.
         Values are not checked. Coordinates swapped in the published table are put right.
         """
         columns = _Columns(row)
         found: dict[str, Any] = {}
         for name, expressions in self._table.items():
-            chosen = (image,) if name == "image" and image else expressions
-            value = columns.first(chosen)
+            first = (image,) if name == "image" and image else ()
+            value = columns.first((*first, *expressions))
             if value is not None:
                 found[name] = value
         if self._source.conversation:
@@ -118,7 +118,7 @@ class Fields:
             tidy, known = _tidy_name(name), _known(value)
             if known is None or tidy in found or tidy in _RECORD or _holds_bytes(known):
                 continue
-            extra[tidy] = _typed(known) if self._text else known
+            extra[name if tidy in extra else tidy] = _typed(known) if self._text else known
         return extra
 
 
@@ -126,8 +126,8 @@ class _Columns:
     """A row's columns by their plain names; notes which were used."""
 
     def __init__(self, row: Mapping[str, Any]) -> None:
-        self._names = {_plain(name): name for name in row if isinstance(name, str)}
-        self._row = {plain: row[name] for plain, name in self._names.items()}
+        self._published = row
+        self._row = {_plain(name): row[name] for name in reversed([*row])}
         self._deep = dict(_deep(self._row))
         self._used: set[str] = set()
 
@@ -148,10 +148,8 @@ class _Columns:
             names = [name]
         for path in names:
             value = _known(self._row.get(path, self._deep.get(path)))
-            if value is not None and path not in self._used:
-                # Names that identify may serve twice: `IMG_ID` is the id and the image's name.
-                if path not in ("imgid", "id", "key"):
-                    self._used.add(path)
+            if value is not None and (path not in self._used or path in _SHARED):
+                self._used.add(path)
                 return value
         return None
 
@@ -162,9 +160,10 @@ class _Columns:
         return _TEMPLATE.sub(lambda found: str(values[found[1]]), template)
 
     def unused(self, flatten: Iterable[str]) -> Iterable[tuple[str, Any]]:
+        """Columns that no field took, by their published names."""
         flat = {_plain(name) for name in flatten}
-        for plain, name in self._names.items():
-            value = self._row[plain]
+        for name, value in self._published.items():
+            plain = _plain(name)
             if plain in flat and isinstance(value, dict):
                 yield from ((str(key), item) for key, item in value.items())
             elif plain not in self._used and plain not in _FOR_CONVERSATIONS:
@@ -197,6 +196,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]", "", name.lower())
 
 
+_SHARED: Final = ("imgid",)
+"""What names the image and is the row's id."""
 _FOR_CONVERSATIONS: Final = frozenset(_plain(name) for name in (*_CONVERSATIONS, VALUE))
 
 

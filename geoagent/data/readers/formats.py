@@ -27,8 +27,9 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tif
 _CHUNK: Final = 1 << 20
 _MOST: Final = 64 << 20
 """Characters of one row of JSON, and of one cell of a table."""
-_PARQUET_ROWS: Final = 16
-"""Read at a time: rows that hold panoramas have 10 MB each."""
+_PARQUET_BYTES: Final = 8 << 20
+"""Read at a time, about: rows that hold panoramas have 5 MB each, others 200 bytes."""
+_PARQUET_ROWS: Final = 1024
 _SPACE: Final = re.compile(r"[\s,]*")
 
 
@@ -133,6 +134,8 @@ def _array(file: IO[bytes], position: Position) -> Iterator[Item]:
             while True:
                 place = _SPACE.match(buffer, place).end()  # type: ignore[union-attr]
                 if buffer.startswith("]", place):
+                    if (buffer[place + 1 :] + file.read(_CHUNK).decode("utf-8", "replace")).strip():
+                        raise UnreadableError(f"there is more after the closing ] of {number} rows")
                     return
                 value, end = decoder.raw_decode(buffer, place)
                 if end == len(buffer) and not ended:
@@ -213,14 +216,16 @@ def _parquet(path: Path, position: Position, skip: int) -> Iterator[Item]:
 
     size, number = path.stat().st_size, 0
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK) as file:
             total = max(1, file.metadata.num_rows)
             for group in range(file.num_row_groups):
-                rows = file.metadata.row_group(group).num_rows
-                if number + rows <= skip:
-                    number += rows
+                about = file.metadata.row_group(group)
+                if number + about.num_rows <= skip:
+                    number += about.num_rows
                     continue
-                for batch in file.iter_batches(_PARQUET_ROWS, row_groups=[group]):
+                at_once = _PARQUET_BYTES * about.num_rows // max(1, about.total_byte_size)
+                size_of_batch = min(max(1, at_once), _PARQUET_ROWS)
+                for batch in file.iter_batches(size_of_batch, row_groups=[group]):
                     if number + len(batch) <= skip:
                         number += len(batch)
                         continue

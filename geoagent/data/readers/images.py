@@ -6,8 +6,11 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -112,19 +115,20 @@ class FileIndex:
         return len(self._hashes)
 
     def path(self, name: str) -> str:
-        """Path of the file of this name below the folder; the name itself if there is none.
-        ValueError if there are several."""
+        """Path of the file of this name below the folder, whatever folders the name has itself
+        (or with _ for /); the name if there is none. ValueError if there are several."""
         import numpy as np
 
-        name = PurePosixPath(name).name
-        wanted = np.uint64(hash64(name))
-        first, last = (np.searchsorted(self._hashes, wanted, side) for side in ("left", "right"))
-        if last - first > 1:
-            raise ValueError(f"image: {name[:80]!r} is the name of {last - first} files")
-        if last == first:
-            return name
-        folder = self._folders[self._owners[first]]
-        return name if folder == "." else f"{folder}/{name}"
+        for form in ("base", "flat"):
+            file = Rule(form=form).path(name)
+            wanted = np.uint64(hash64(file))
+            first, last = (np.searchsorted(self._hashes, wanted, end) for end in ("left", "right"))
+            if last - first > 1:
+                raise ValueError(f"image: {file[:80]!r} is the name of {last - first} files")
+            if last > first:
+                folder = self._folders[self._owners[first]]
+                return file if folder == "." else f"{folder}/{file}"
+        return name
 
 
 # --- what the workers do ---------------------------------------------------------------------
@@ -194,18 +198,13 @@ class Workers:
             done: Future[list[Result]] = Future()
             done.set_result(look_at(str(root), images, check))
             return done
-        return self._running().submit(look_at, str(root), images, check)
-
-    def _running(self) -> ProcessPoolExecutor:
         if self._pool is None:
             import multiprocessing
 
-            self._pool = ProcessPoolExecutor(
-                self.count,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_begin_worker,
-            )
-        return self._pool
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.count, context, initializer=_follow_parent)
+        with _without_interrupts():  # the first jobs start the processes
+            return self._pool.submit(look_at, str(root), images, check)
 
     def __enter__(self) -> Workers:
         return self
@@ -215,13 +214,23 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
 
 
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and end if it was killed: it could not say so."""
-    import multiprocessing
-    import signal
-    import threading
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that begin meanwhile never hear Ctrl-C: the parent tells them to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+def _follow_parent() -> None:
+    """End if the parent was killed: it could not say so."""
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
 
     def follow() -> None:

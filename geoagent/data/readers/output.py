@@ -111,12 +111,16 @@ class Output:
         self._saved = time.monotonic()
 
     def open(self) -> Seen:
-        """Begin to append; the ids that were used so far."""
+        """Begin to append; the ids that were used so far. UsageError if what was noted is lost."""
         import numpy as np
 
         for name in _PARTS:
             path = self._folder / name
             path.touch()
+            if path.stat().st_size < self._sizes.get(name, 0):
+                raise UsageError(
+                    f"{path}: is shorter than it was; remove {self._folder.parent} to begin anew"
+                )
             os.truncate(path, self._sizes.get(name, 0))
             self._files[name] = path.open("ab")
         return Seen(np.fromfile(self._folder / _IDS, dtype=np.uint64))

@@ -23,9 +23,17 @@ def name_places(rows: Sequence[dict[str, Any]]) -> None:
     do. Region and city are added only in the country that the publisher names; a city more than
     50 km away is none. Rows without usable coordinates, and points at sea, stay as they are.
     """
+    missing = [row for row in rows if not all(row.get(level) for level in _LEVELS)]
+    if missing:
+        _name(missing)
+    for row in rows:
+        if not row.get("country_code") and isinstance(row.get("country"), str):
+            row["country_code"] = _code(row["country"])
+
+
+def _name(missing: Sequence[dict[str, Any]]) -> None:
     from geoagent.geo.reverse import reverse_many
 
-    missing = [row for row in rows if not all(row.get(level) for level in _LEVELS)]
     points = [(_degrees(row.get("latitude")), _degrees(row.get("longitude"))) for row in missing]
     spots = reverse_many([one for one, _ in points], [other for _, other in points])
     for row, spot in zip(missing, spots, strict=True):
@@ -39,9 +47,6 @@ def name_places(rows: Sequence[dict[str, Any]]) -> None:
             "country_code": spot.country_code,
         }
         _add(row, names)
-    for row in rows:
-        if not row.get("country_code") and isinstance(row.get("country"), str):
-            row["country_code"] = _code(row["country"])
 
 
 def _add(row: dict[str, Any], names: dict[str, str | None]) -> None:

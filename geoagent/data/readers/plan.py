@@ -20,6 +20,7 @@ _FIRST: Final = 2000
 """Rows of a table that are looked at first."""
 _FIRST_OTHERS: Final = 32
 """And of other files, whose rows may hold images."""
+_FIRST_BYTES: Final = 32 << 20
 _TRIED: Final = 50
 """Images that rules for their paths are tried on."""
 
@@ -115,9 +116,13 @@ class _Look:
         self.fields = Fields(plan.source, text)
         self.rows: list[Mapping[str, Any]] = []
         self.broken = ""
+        weight = 0
         try:
             for row in islice(self._rows(), _FIRST if text else _FIRST_OTHERS):
                 self.rows.append(row)
+                weight += bytes_held(row)
+                if weight > _FIRST_BYTES:
+                    break
         except UnreadableError as error:
             self.broken = "" if self.rows else str(error)
         self.embedded = False
@@ -222,6 +227,11 @@ def held(value: Any) -> tuple[bytes, ...]:
     if isinstance(value, list):
         return tuple(data for item in value for data in held(item))
     return ()
+
+
+def bytes_held(row: Mapping[str, Any]) -> int:
+    """How many bytes the images in a row have."""
+    return sum(len(data) for value in row.values() for data in held(value))
 
 
 def image_name(value: Any) -> str:

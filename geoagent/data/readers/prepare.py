@@ -168,8 +168,9 @@ class _Preparation:
         if not output.finished:
             if output.counts.rows:
                 _say(f"{self._folder}: going on after {output.counts.rows} rows")
+            seen = output.open()
             try:
-                self._write(output.open())
+                self._write(seen)
                 self._refuse_nothing()
                 output.finished = True
                 output.save()

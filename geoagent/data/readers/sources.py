@@ -88,24 +88,20 @@ def _read(path: Path) -> dict[str, Source]:
 def find_files(entry: Source, place: Path, split: str | None) -> list[Published]:
     """The files of a dataset in a folder, in order of split and name; or the one file that `place`
     is. UsageError says what was expected if there are none."""
-    wanted = {key: value for key, value in entry.files.items() if split in (None, key)}
     if place.is_file():
         return [Published(place, split or next(iter(entry.files)))]
     if not place.is_dir():
         raise UsageError(f"{place}: there is no such file or folder")
+    # A split that no file is for may be one that the rows name.
+    wanted = {key: value for key, value in entry.files.items() if split == key} or entry.files
     found = [
         Published(path, name)
-        for name, patterns in (wanted or {str(split): _all(entry)}).items()
+        for name, patterns in wanted.items()
         for path in _first(place, patterns)
     ]
     if not found:
         raise UsageError(_nothing(entry, place, wanted))
     return found
-
-
-def _all(entry: Source) -> list[str]:
-    """For a split that the rows name, not the files."""
-    return [pattern for patterns in entry.files.values() for pattern in patterns]
 
 
 def _first(place: Path, patterns: Sequence[str]) -> list[Path]:

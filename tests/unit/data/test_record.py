@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from geoagent.data.prompt import QUESTION
-from geoagent.data.record import Record, image_root, read_records
+from geoagent.data.record import Record, decode_image, image_root, read_records
 from geoagent.data.swift import to_swift_rows, write_swift_jsonl
 from geoagent.errors import UsageError
 
@@ -213,3 +213,15 @@ def test_rows_are_written_and_counted(tmp_path: Path) -> None:
 def test_an_unknown_stage(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'dpo' is none of"):
         next(to_swift_rows([record()], tmp_path, "dpo"))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_is_cut_anywhere_is_refused(tmp_path: Path, progressive: bool) -> None:
+    noise = Image.effect_noise((64, 64), 80).convert("RGB")
+    noise.save(tmp_path / "whole.jpg", progressive=progressive)
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    assert decode_image(tmp_path / "whole.jpg", "whole.jpg") == "JPEG"
+    for place in range(0, len(whole) - 2, 97):
+        (tmp_path / "cut.jpg").write_bytes(whole[:place])
+        with pytest.raises(ValueError, match=r"image: 'cut.jpg' cannot be decoded"):
+            decode_image(tmp_path / "cut.jpg", "cut.jpg")

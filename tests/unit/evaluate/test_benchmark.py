@@ -429,6 +429,19 @@ def test_photographs_are_a_second_benchmark_beside_the_drawn_sample(
     assert predictor.loads == ["base", "sft"]  # once for both
 
 
+def test_a_benchmark_has_a_folder_of_its_own(
+    make_run: Callable[..., Run], predictor: type[FakePredictor], tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "im2gps3k", "test")
+    run = make_run(benchmark="im2gps3k", path=str(tmp_path / "im2gps3k"), split="test")
+    config = run.config()
+    results = evaluate(config, run, None)
+    assert list(results) == ["im2gps3k"]
+    assert results["im2gps3k"]["uniform"]["places"] == 1  # of the run's training split
+    config.data.path = None  # chance among the drawn sample's places would mean nothing
+    assert "places" not in evaluate(config, run, None)["im2gps3k"]["uniform"]
+
+
 def test_nothing_to_evaluate_on(
     make_run: Callable[..., Run],
     predictor: type[FakePredictor],

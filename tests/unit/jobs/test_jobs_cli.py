@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from geoagent.config import DataConfig, resolve
+from geoagent.config import Config, resolve
 from geoagent.data.needs import check_needs, glance
 from geoagent.errors import UsageError
 from geoagent.files import write_json
@@ -133,14 +133,28 @@ def test_what_a_dataset_lacks_is_known_before_anything_is_written(
     assert message in capsys.readouterr().err
 
 
+def test_a_benchmark_of_its_own_is_looked_at_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = dataset(tmp_path / "bench", {"split": "test"})
+    words = ["submit", "sft", "eval", "--dry-run", "recipe=demo", f"eval.path={folder}"]
+    assert main([*words, "eval.split=test"]) == 0
+    capsys.readouterr()
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert f"eval.path: {folder}: no usable record in split 'heldout' (data.eval_split)" in told
+    assert main([*words[:-1], f"eval.path={tmp_path}/none"]) == 2
+    assert "eval.path: " in capsys.readouterr().err
+
+
 def test_a_long_dataset_is_left_to_prepare(tmp_path: Path) -> None:
     folder = dataset(tmp_path / "data", {}, {}, {"split": "heldout"})
     short, whole = glance(folder, most_lines=2), glance(folder, most_lines=4)
     assert (short.whole, whole.whole) == (False, True)
     assert whole.splits == {"train": 2, "heldout": 1}
-    check_needs(DataConfig(), folder, ["sft", "eval"], short)
+    check_needs(Config(), folder, ["sft", "eval"], short)
     with pytest.raises(UsageError, match="chain of thought"):
-        check_needs(DataConfig(), folder, ["sft", "eval"], whole)
+        check_needs(Config(), folder, ["sft", "eval"], whole)
 
 
 def test_unknown_options_are_refused() -> None:
