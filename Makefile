@@ -65,7 +65,7 @@ bench-sampling: setup ## how long 20,000 of a million rows take to draw (two min
 bench-prepare: setup ## how fast a large dataset is prepared, and in how much memory [ARGS="--rows N"]
 	@$(PY) benchmarks/prepare.py $(ARGS)
 
-test-vllm: setup ## the agent on vLLM against llama.cpp, on the CPU; not in CI (6 GB) [PLACE=.vllm]
+test-vllm: setup ## the agent and prediction on vLLM, on the CPU; not in CI (6 GB) [PLACE=.vllm]
 	@./scripts/vllm_cpu.sh $(PLACE)
 
 tensorboard: setup ## show a run's curves [RUN=runs/NAME; default: the newest]

@@ -176,7 +176,7 @@ def predictions(count: int) -> Iterator[Row]:
 def cities() -> list[Row]:
     """Those of the gazetteer, the largest first, with the names of their countries and regions."""
     columns = ("city", "country_code", "region", "latitude", "longitude")
-    known: list[Row] = [dict(zip(columns, city, strict=True)) for city in gazetteer().all_cities()]
+    known: list[Row] = [dict(zip(columns, city, strict=False)) for city in gazetteer().all_cities()]
     return [
         {**city, "region": city["region"] or "", "country": home.name}
         for city in known

@@ -84,7 +84,7 @@ def make(folder: Path, rows: int, kind: str) -> None:
         for number, (city, (north, east)) in enumerate(
             zip(numbers.tolist(), off.tolist(), strict=True)
         ):
-            name, code, region, latitude, longitude = cities[city]
+            name, code, region, latitude, longitude, _ = cities[city]
             known = {"country": code, "region": region, "city": name, "country_code": code}
             yield {
                 "id": str(number),

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from geoagent.commands import (
     config,
+    cot_quality,
     data,
     geocode,
     locate,
@@ -60,7 +61,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=program(), description="Geolocate photographs; look at what is trained.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (locate, geocode, score, metrics, report, serve_agent, config, data):
+    for module in (
+        locate,
+        geocode,
+        score,
+        metrics,
+        cot_quality,
+        report,
+        serve_agent,
+        config,
+        data,
+    ):
         module.add(commands)
     return parser
 

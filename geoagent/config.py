@@ -353,6 +353,8 @@ class EvalConfig:
     """Dataset folder to evaluate on; null: that of data.path."""
     split: str | None = None
     """Rows whose `split` is this are evaluated on; null: data.eval_split."""
+    engine: str = _limited("transformers", choices=("transformers", "vllm"))
+    """What makes completions; `vllm` is for GPUs and thousands of pictures."""
     batch_size: int = _limited(8, low=1)
     """Pictures at a time."""
     max_new_tokens: int = _limited(1024, low=8)

@@ -127,10 +127,16 @@ def _agent(config: Config, plan: Plan) -> None:
 
 def _packages(config: Config, plan: Plan) -> None:
     names = [stage.name for stage in plan.stages]
-    if "grpo" in names and config.grpo.vllm and importlib.util.find_spec("vllm") is None:
+    vllm = importlib.util.find_spec("vllm") is not None
+    if "grpo" in names and config.grpo.vllm and not vllm:
         raise UsageError(
             "grpo.vllm: the package vllm is not installed in this environment; install it, or set "
             "grpo.vllm=false (slower)"
+        )
+    if "eval" in names and config.eval.engine == "vllm" and not vllm:
+        raise UsageError(
+            "eval.engine: the package vllm is not installed in this environment; install it, or "
+            "set eval.engine=transformers (slower)"
         )
     if plan.agent is not None and config.agent.backend == "vllm" and shutil.which("vllm") is None:
         raise UsageError(

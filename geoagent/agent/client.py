@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from geoagent.agent.chat import ChatClient, ChatStats, Failure
 from geoagent.agent.endpoint import Endpoint, agent_folder, read_endpoints
-from geoagent.agent.prompt import HEALTH, Question, messages, read_reply, schema
+from geoagent.agent.prompt import HEALTH
+from geoagent.agent.question import Asked
 from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError
 from geoagent.files import append_jsonl, write_json
@@ -22,17 +23,26 @@ from geoagent.files import append_jsonl, write_json
 if TYPE_CHECKING:
     import httpx
 
-_ORDER: Final = attrgetter("stage", "earlier", "reasoning")
-"""Most common part of a question's text first."""
+_ORDER: Final = attrgetter("order")
+_BROKEN_FROM: Final = 8
+"""If this many different questions of a batch, or more, and all of them, got no usable reply,
+then the agent is broken. Fewer may be odd texts, at which work must not stop."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The agent's conclusion; or `failed`, if it replied but not usably after all retries."""
+    """The agent's conclusion (of a FormQuestion, its fields as JSON); or `failed`, if it replied
+    but not usably after all retries."""
 
     conclusion: str | None
     failed: bool = False
     reason: str | None = None
+
+
+class Agent(Protocol):
+    """What those who ask need of the client."""
+
+    def ask(self, questions: Sequence[Asked]) -> list[Judgement]: ...
 
 
 @dataclass
@@ -50,7 +60,7 @@ class AgentStats(ChatStats):
     """Time spent in `ask`."""
 
 
-class AgentClient(ChatClient[Question, str]):
+class AgentClient(ChatClient[Asked, str]):
     """Client of all replicas of an agent, for one process; `ask` may be called from any thread.
 
     `folder` holds the endpoint files; `endpoints` names servers directly instead. `on_wait` gets
@@ -77,7 +87,7 @@ class AgentClient(ChatClient[Question, str]):
         self._answers = folder / "answers.jsonl" if folder is not None else None
         self._lock = threading.Lock()
 
-    def ask(self, questions: Sequence[Question]) -> list[Judgement]:
+    def ask(self, questions: Sequence[Asked]) -> list[Judgement]:
         """Judgements in the order of the questions.
 
         Raises OutageError if no agent answers for `patience_s`, and UsageError if an external one
@@ -108,9 +118,9 @@ class AgentClient(ChatClient[Question, str]):
                 f"the consistency agent answers, but not as it is asked to ({judgement.reason})"
             )
 
-    def _key(self, question: Question) -> str:
+    def _key(self, question: Asked) -> str:
         """Same agent and same messages, same key."""
-        asked = [self.settings.backend, self.settings.model, messages(question)]
+        asked = [self.settings.backend, self.settings.model, question.messages()]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
     def _recall(self) -> None:
@@ -138,11 +148,11 @@ class AgentClient(ChatClient[Question, str]):
         if self.stats.asked:
             write_json(path, asdict(self.stats))
 
-    async def _ask_all(self, questions: Sequence[Question]) -> dict[Question, Judgement]:
+    async def _ask_all(self, questions: Sequence[Asked]) -> dict[Asked, Judgement]:
         """A judgement of each of these distinct questions."""
-        judgements: dict[Question, Judgement] = {}
+        judgements: dict[Asked, Judgement] = {}
 
-        def done(question: Question, answer: str | Failure) -> None:
+        def done(question: Asked, answer: str | Failure) -> None:
             if isinstance(answer, Failure):
                 judgements[question] = Judgement(None, failed=True, reason=answer.reason)
             else:
@@ -156,19 +166,19 @@ class AgentClient(ChatClient[Question, str]):
             return self._fixed
         return read_endpoints(self.folder) if self.folder is not None else []
 
-    def _body(self, endpoint: Endpoint, question: Question, attempt: int) -> dict[str, Any]:
-        form = {"name": "conclusion", "strict": True, "schema": schema(question)}
+    def _body(self, endpoint: Endpoint, question: Asked, attempt: int) -> dict[str, Any]:
+        form = {"name": question.form, "strict": True, "schema": question.schema()}
         return {
             "model": endpoint.model,
-            "messages": messages(question),
+            "messages": question.messages(),
             "max_tokens": self.settings.max_tokens,
             "temperature": self.settings.temperature,
             "seed": attempt,
             "response_format": {"type": "json_schema", "json_schema": form},
         }
 
-    def _read(self, question: Question, content: str) -> str:
-        return read_reply(question, content)
+    def _read(self, question: Asked, content: str) -> str:
+        return question.read(content)
 
     def _refused(self, endpoint: Endpoint, response: httpx.Response) -> None:
         status = response.status_code
@@ -189,6 +199,15 @@ class AgentClient(ChatClient[Question, str]):
 
     def _waiting(self, silent: float, reason: str) -> str:
         return f"waiting for the consistency agent for {silent:.0f} s ({reason})"
+
+
+def check_usable(questions: Sequence[Asked], judgements: Sequence[Judgement]) -> None:
+    """OutageError if nothing at all of many different questions got a usable reply."""
+    if len(set(questions)) >= _BROKEN_FROM and all(j.failed for j in judgements):
+        raise OutageError(
+            f"the agent gave no usable reply to any of {len(set(questions))} "
+            f"questions (the last: {judgements[-1].reason}); check agent.model"
+        )
 
 
 def external_endpoint(settings: AgentConfig) -> Endpoint:

@@ -6,17 +6,16 @@ common prefix read less.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import string
 from dataclasses import dataclass
 from typing import Any, Final
+
+from geoagent.agent.question import clip, reply_of, short_id
 
 MAX_REASONING: Final = 1200
 """Characters of reasoning that are sent; longer texts are cut in the middle."""
 MAX_CONCLUSION: Final = 80
 
-_LETTERS: Final = string.ascii_lowercase
 _NOUN: Final = {"country": "country", "region": "state or region", "precise": "city or place"}
 _SYSTEM: Final = (
     "You read a reasoning about where a photo was taken and name the one place that it argues "
@@ -53,10 +52,26 @@ class Question:
     @property
     def id(self) -> str:
         """Made from the stage and all else, so that equal questions have equal ids and a reply to
-        another one is known by its own. Three letters (17,576 ids) are three tokens."""
-        text = json.dumps([self.stage, self.reasoning, self.earlier])
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-        return "".join(_LETTERS[byte % 26] for byte in digest[:3])
+        another one is known by its own."""
+        return short_id(json.dumps([self.stage, self.reasoning, self.earlier]))
+
+    @property
+    def form(self) -> str:
+        return "conclusion"
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Most common part of a question's text first."""
+        return self.stage, self.earlier, self.reasoning
+
+    def messages(self) -> list[dict[str, Any]]:
+        return messages(self)
+
+    def schema(self) -> dict[str, Any]:
+        return schema(self)
+
+    def read(self, content: str) -> str:
+        return read_reply(self, content)
 
 
 HEALTH: Final = Question(
@@ -71,12 +86,12 @@ def messages(question: Question) -> list[dict[str, str]]:
     for asked, answered in _EXAMPLES:
         chat += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
     earlier = ", ".join(
-        _clip(" ".join(text.split()), MAX_CONCLUSION) for _, text in reversed(question.earlier)
+        clip(" ".join(text.split()), MAX_CONCLUSION) for _, text in reversed(question.earlier)
     )
     within = f" of {earlier}" if earlier else ""
     lines = [
         f"Which {_NOUN[question.stage]}{within}?",
-        f"Reasoning: {_clip(question.reasoning, MAX_REASONING)}",
+        f"Reasoning: {clip(question.reasoning, MAX_REASONING)}",
         f"id: {question.id}",
     ]
     return [*chat, {"role": "user", "content": "\n".join(lines)}]
@@ -97,18 +112,7 @@ def schema(question: Question) -> dict[str, Any]:
 
 def read_reply(question: Question, content: str) -> str:
     """The conclusion in a reply; ValueError says why it is not usable."""
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("reply is not JSON") from error
-    if not isinstance(value, dict) or value.get("id") != question.id:
-        raise ValueError("reply does not repeat the id")
-    conclusion = value.get("Conclusion")
+    conclusion = reply_of(content, question.id).get("Conclusion")
     if not isinstance(conclusion, str) or not conclusion.strip():
         raise ValueError("reply has no Conclusion")
     return conclusion.strip()
-
-
-def _clip(text: str, limit: int) -> str:
-    text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 2 :]}"

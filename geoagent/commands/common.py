@@ -9,11 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from geoagent.data.record import reason_kind
-from geoagent.errors import UsageError
+from geoagent.errors import OutageError, UsageError
 from geoagent.files import json_line, short
+
+if TYPE_CHECKING:
+    from geoagent.agent.client import AgentClient
+    from geoagent.config import AgentConfig
+    from geoagent.evaluate.truth import Truth
 
 _TOLD: Final = 5
 """Rows of a file that are told of the same reason."""
@@ -152,3 +157,69 @@ def whole_number(text: str) -> int:
 
 def add_rows(parser: Any, name: str, columns: str) -> None:
     parser.add_argument(name, metavar="FILE", help=f"rows with {columns}; - for stdin")
+
+
+def add_settings(parser: Any) -> None:
+    """`key=value` and `--config FILE`, into `overrides` and `config`."""
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
+    parser.add_argument(
+        "--config", action="append", default=[], type=Path, metavar="FILE", help="settings, as YAML"
+    )
+
+
+def add_agent(parser: Any, name: str, help: str, required: bool = False) -> None:
+    parser.add_argument(name, metavar="RUN|URL", help=help, required=required)
+
+
+def agent_client(target: str, settings: AgentConfig, answers: Path | None = None) -> AgentClient:
+    """The client of a run's agent, or of a server by its address; with `answers`, it keeps the
+    replies in that folder."""
+    from geoagent.agent.client import AgentClient, external_endpoint
+    from geoagent.agent.endpoint import read_endpoints
+    from geoagent.run import Run
+
+    def waiting(message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    if target.startswith(("http://", "https://")):
+        settings.backend, settings.url = "external", target
+        endpoints = [external_endpoint(settings)]
+    else:
+        run = Run.open(target)
+        settings = run.config().agent
+        endpoints = read_endpoints(run.agent)
+        if not endpoints:
+            raise OutageError(
+                f"{target}: no agent is running; start it with: "
+                f"{program()} serve-agent --run {target}"
+            )
+    return AgentClient(settings, answers, endpoints=endpoints, on_wait=waiting)
+
+
+def judge_client(target: str, settings: AgentConfig, answers: Path | None = None) -> AgentClient:
+    """As agent_client; tells of a judge whose figures mean nothing."""
+    from geoagent.config import AgentConfig
+
+    client = agent_client(target, settings, answers)
+    default = AgentConfig()
+    if (client.settings.backend, client.settings.model) == (default.backend, default.model):
+        warn(
+            f"{default.model} judges chains and names no better than chance: it is for trying "
+            "things out; name a larger model's server for figures that mean something"
+        )
+    return client
+
+
+def open_truth(folder: Path, split: str | None) -> Truth:
+    """The truth of a dataset folder; tells of records that cannot be used."""
+    from geoagent.evaluate.truth import Truth
+
+    truth = Truth(folder, split)
+    if truth.rejected:
+        told = counted(len(truth.rejected), "record")
+        warn(f"{truth.file}: {told} cannot be used; `geoagent data check` tells why")
+    return truth
+
+
+def warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from array import array
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoagent.commands.common import Rows, add_rows, command, counted
-from geoagent.config import RULE_NAMES
+from geoagent.commands.common import (
+    Rows,
+    add_agent,
+    add_rows,
+    add_settings,
+    command,
+    counted,
+    judge_client,
+    open_truth,
+    warn,
+)
+from geoagent.config import RULE_NAMES, resolve
 from geoagent.errors import UsageError
 
 if TYPE_CHECKING:
     from geoagent.evaluate.truth import Truth
+    from geoagent.evaluate.verifier import Verifier
 
 
 def _metrics(options: argparse.Namespace) -> int:
     from geoagent.evaluate.metrics import metrics
     from geoagent.evaluate.rules import RULES
 
-    truth = _truth(options)
+    truth, verifier = _truth(options), _verifier(options)
+    rules = RULES[options.rules]
+    if verifier is not None:
+        rules = replace(rules, verify=verifier.judge)
     rows = Rows(options.file, strict=True, progress=True, decode=_decode)
     lines, models = array("q"), set()
 
@@ -34,36 +48,42 @@ def _metrics(options: argparse.Namespace) -> int:
             yield row
 
     try:
-        result = metrics(usable(), options.by, RULES[options.rules])
+        result = metrics(usable(), options.by, rules)
     except ValueError as error:
         message, number = error.args
         raise UsageError(f"{rows.name}:{lines[number - 1]}: {message}") from error
     if not lines:
         raise UsageError(f"{rows.name}: no rows")
     if truth and truth.missing:
-        _warn(f"{counted(truth.missing, 'sample')} without a prediction: counted as failures")
+        warn(f"{counted(truth.missing, 'sample')} without a prediction: counted as failures")
     if len(models) > 1 and "model" not in options.by:
-        _warn(f"figures of {len(models)} models together; --by model tells them apart")
+        warn(f"figures of {len(models)} models together; --by model tells them apart")
+    if verifier is not None:
+        result["verifier"] = {"judged": verifier.judged, "unjudged": verifier.unjudged}
+        if verifier.unjudged:
+            told = counted(verifier.unjudged, "row")
+            warn(f"the verifier gave no usable reply for {told}: not in the accuracies of names")
     print(json.dumps(result, ensure_ascii=True, indent=2))
     return 0
 
 
 def _truth(options: argparse.Namespace) -> Truth | None:
-    from geoagent.evaluate.truth import Truth
-
     if options.truth is None:
         if options.split is not None:
             raise UsageError("--split: belongs to --truth")
         return None
-    truth = Truth(options.truth, options.split)
-    if truth.rejected:
-        told = counted(len(truth.rejected), "record")
-        _warn(f"{truth.file}: {told} cannot be used; `geoagent data check` tells why")
-    return truth
+    return open_truth(options.truth, options.split)
 
 
-def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+def _verifier(options: argparse.Namespace) -> Verifier | None:
+    from geoagent.evaluate.verifier import Verifier
+
+    if options.verifier is None:
+        if options.overrides or options.config:
+            raise UsageError("settings: belong to --verifier")
+        return None
+    config = resolve([*(str(file) for file in options.config), *options.overrides])
+    return Verifier(judge_client(options.verifier, config.agent))
 
 
 def _decode(line: bytes) -> Any:
@@ -86,10 +106,12 @@ def add(commands: Any) -> None:
         """%(prog)s predictions.jsonl
         %(prog)s predictions.jsonl --by model --by country --by continent
         %(prog)s predictions.jsonl --truth data/geoseek --split val --by locatability --by scene
-        %(prog)s predictions.jsonl --by data_type --rules geovista""",
+        %(prog)s predictions.jsonl --by data_type --rules geovista
+        %(prog)s predictions.jsonl --verifier http://HOST:8000/v1 agent.model=Qwen3-32B""",
     )
     columns = "latitude, longitude, predicted_latitude, predicted_longitude (null: a miss)"
     add_rows(parser, "file", columns)
+    add_settings(parser)
     parser.add_argument(
         "--by",
         action="append",
@@ -110,4 +132,9 @@ def add(commands: Any) -> None:
         choices=RULE_NAMES,
         default=RULE_NAMES[0],
         help="which answers are right: our rules (geoagent), or GeoVista's for GeoBench",
+    )
+    add_agent(
+        parser,
+        "--verifier",
+        "who judges the names instead of the rules: a run's agent, or a server",
     )

@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoagent.commands.common import Rows, add_rows, command, line, program
+from geoagent.commands.common import (
+    Rows,
+    add_agent,
+    add_rows,
+    add_settings,
+    agent_client,
+    command,
+    line,
+)
 from geoagent.config import REWARD_NAMES, resolve
-from geoagent.errors import OutageError, UsageError
+from geoagent.errors import UsageError
 
 if TYPE_CHECKING:
     from geoagent.agent.client import AgentClient
@@ -51,32 +58,12 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _agent(target: str | None, settings: AgentConfig) -> AgentClient:
-    """The client of a run's agent, or of a server by its address."""
-    from geoagent.agent.client import AgentClient, external_endpoint
-    from geoagent.agent.endpoint import read_endpoints
-    from geoagent.run import Run
-
-    def waiting(message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
-
     if target is None:
         raise UsageError(
             "reward consistency: asks an agent; name a run whose agent is running, or a server: "
             "--agent runs/NAME or --agent http://HOST:PORT/v1"
         )
-    if target.startswith(("http://", "https://")):
-        settings.backend, settings.url = "external", target
-        endpoints = [external_endpoint(settings)]
-    else:
-        run = Run.open(target)
-        settings = run.config().agent
-        endpoints = read_endpoints(run.agent)
-        if not endpoints:
-            raise OutageError(
-                f"{target}: no agent is running; start it with: "
-                f"{program()} serve-agent --run {target}"
-            )
-    return AgentClient(settings, endpoints=endpoints, on_wait=waiting)
+    return agent_client(target, settings)
 
 
 def add(commands: Any) -> None:
@@ -90,18 +77,8 @@ def add(commands: Any) -> None:
         %(prog)s predictions.jsonl --rewards consistency --agent runs/first""",
     )
     add_rows(parser, "file", "completion and the truth (solution, latitude, longitude, …)")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="settings, such as rewards.parity=published",
-    )
+    add_settings(parser)
     parser.add_argument(
         "--rewards", required=True, metavar="NAME,…", help=f"of {', '.join(REWARD_NAMES)}"
     )
-    parser.add_argument(
-        "--config", action="append", default=[], type=Path, metavar="FILE", help="settings, as YAML"
-    )
-    parser.add_argument(
-        "--agent", metavar="RUN|URL", help="who judges consistency: a run's agent, or a server"
-    )
+    add_agent(parser, "--agent", "who judges consistency: a run's agent, or a server")

@@ -111,11 +111,11 @@ def _predict(
         there = sum(evaluation.there() for evaluation in chosen)
         steps = _Steps(progress, sum(evaluation.part for evaluation in chosen), there)
         for candidate in models:
-            load = _loader(config, candidate)
-            for evaluation in chosen:
-                steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
-                for done in evaluation.predict(candidate, load):
-                    steps.add(done)
+            with _loader(config, candidate) as load:
+                for evaluation in chosen:
+                    steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
+                    for done in evaluation.predict(candidate, load):
+                        steps.add(done)
         steps.end()
 
 
@@ -137,18 +137,24 @@ class _Steps:
         self._progress.update(self._total, "done")
 
 
-def _loader(config: Config, candidate: Candidate) -> Callable[[], Predictor]:
-    """Loads the model when it is first needed: not at all if all its rows are there already."""
+@contextmanager
+def _loader(config: Config, candidate: Candidate) -> Iterator[Callable[[], Predictor]]:
+    """Loads the model when it is first needed: not at all if all its rows are there already. At
+    the end its memory is free for the next model."""
     loaded: list[Predictor] = []
 
     def load() -> Predictor:
         if not loaded:
-            from geoagent.evaluate.predict import Predictor
+            from geoagent.evaluate.predict import predictor
 
-            loaded.append(Predictor(candidate, config.model, config.model.max_pixels))
+            loaded.append(predictor(candidate, config))
         return loaded[0]
 
-    return load
+    try:
+        yield load
+    finally:
+        for one in loaded:
+            one.close()
 
 
 class Evaluation:
@@ -324,6 +330,7 @@ def _made_with(config: Config, benchmark: Benchmark, candidate: Candidate) -> di
         "weights": candidate.weights,
         "samples": [str(benchmark.folder), records.st_size, records.st_mtime_ns],
         "question": QUESTION,
+        "engine": config.eval.engine,
         "seed": config.seed,
         "max_pixels": config.model.max_pixels,
         "max_new_tokens": config.eval.max_new_tokens,

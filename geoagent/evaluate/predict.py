@@ -1,14 +1,15 @@
 """A model and images → completions, batch by batch.
 
-Generation goes through ms-swift's own engine and template, so the prompt is what training used.
+Generation goes through ms-swift's own engines and template, so the prompt is what training used.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.compat import prepare_torch, use_image_tokens_of
 from geoagent.config import ModelConfig
@@ -17,6 +18,9 @@ from geoagent.errors import UsageError
 from geoagent.evaluate.models import Candidate
 from geoagent.modelfolder import refuse_code
 
+if TYPE_CHECKING:
+    from geoagent.config import Config
+
 VISION_TOKENS: Final = (
     "<|vision_start|>",
     "<|vision_end|>",
@@ -24,6 +28,18 @@ VISION_TOKENS: Final = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
+
+
+def predictor(candidate: Candidate, config: Config) -> Predictor:
+    """The candidate as `eval.engine` loads it; UsageError if it cannot be loaded."""
+    settings, model = config.eval, config.model
+    if settings.engine == "vllm":
+        from geoagent.evaluate.vllm import VllmPredictor
+
+        return VllmPredictor(
+            candidate, model, model.max_pixels, settings.max_new_tokens, settings.batch_size
+        )
+    return Predictor(candidate, model, model.max_pixels)
 
 
 class Predictor:
@@ -37,36 +53,29 @@ class Predictor:
     def __init__(self, candidate: Candidate, config: ModelConfig, max_pixels: int | None) -> None:
         prepare_libraries()
         prepare_torch()
+        refuse_code(candidate.model)
+        with _loading(candidate):
+            use_image_tokens_of(candidate.model)
+            self.engine = self._load(candidate, config, max_pixels)
+
+    def _load(self, candidate: Candidate, config: ModelConfig, max_pixels: int | None) -> Any:
         import torch
-        from safetensors import SafetensorError
         from swift.infer_engine import TransformersEngine
         from swift.model import get_model_processor
-        from swift.template import get_template
 
-        on_gpu = torch.cuda.is_available()
-        refuse_code(candidate.model)
-        try:
-            use_image_tokens_of(candidate.model)
-            model, processor = get_model_processor(
-                candidate.model,
-                model_type=config.type,
-                torch_dtype=_dtype(config.dtype, on_gpu),
-                device_map=None if on_gpu else "cpu",
-            )
-            template = get_template(
-                processor,
-                template_type=config.template,
-                max_pixels=max_pixels or processor.image_processor.size["longest_edge"],
-            )
-            forbid_vision_tokens(model, processor.tokenizer)
-            adapters = [candidate.adapters] if candidate.adapters else None
-            self.engine = TransformersEngine(
-                model, template=template, adapters=adapters, max_batch_size=0
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            name = candidate.adapters or candidate.model
-            raise UsageError(f"{name}: cannot be loaded ({reason[0][:200]})") from error
+        model, processor = get_model_processor(
+            candidate.model,
+            model_type=config.type,
+            torch_dtype=dtype(config.dtype),
+            device_map=None if torch.cuda.is_available() else "cpu",
+        )
+        forbid_vision_tokens(model, processor.tokenizer)
+        return TransformersEngine(
+            model,
+            template=chat_template(processor, config, max_pixels),
+            adapters=[candidate.adapters] if candidate.adapters else None,
+            max_batch_size=0,
+        )
 
     def complete(
         self,
@@ -88,7 +97,7 @@ class Predictor:
         requests = [InferRequest(messages=question, images=[str(image)]) for image in images]
         # As GRPO samples: from the whole distribution unless top_p cuts it.
         settings = RequestConfig(
-            max_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=-1
+            max_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=-1, seed=seed
         )
         torch.manual_seed(seed)
         try:
@@ -98,6 +107,48 @@ class Predictor:
                 f"eval.batch_size: {len(images)} images do not fit into the GPU's memory; lower it"
             ) from error
         return [str(reply.choices[0].message.content) for reply in replies]
+
+    def close(self) -> None:
+        """Give the model's memory back; nothing can be completed afterwards."""
+        import gc
+
+        import torch
+
+        del self.engine
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _loading(candidate: Candidate) -> Iterator[None]:
+    """What the libraries raise over a model folder, as a UsageError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        name = candidate.adapters or candidate.model
+        raise UsageError(f"{name}: cannot be loaded ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line that says something; pydantic, which vLLM checks with, has more around it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and "validation error" not in line]
+    if not told:
+        return type(error).__name__
+    return told[0].removeprefix("Value error, ").partition(" [type=")[0][:200]
+
+
+def chat_template(processor: Any, config: ModelConfig, max_pixels: int | None) -> Any:
+    """ms-swift's template of the model, which scales images to `max_pixels`."""
+    from swift.template import get_template
+
+    return get_template(
+        processor,
+        template_type=config.template,
+        max_pixels=max_pixels or processor.image_processor.size["longest_edge"],
+    )
 
 
 def prepare_libraries() -> None:
@@ -120,8 +171,10 @@ def forbid_vision_tokens(model: Any, tokenizer: Any) -> None:
     model.generation_config.suppress_tokens = sorted(suppressed)
 
 
-def _dtype(name: str, on_gpu: bool) -> Any:
-    """float16 has no CPU kernels worth using."""
+def dtype(name: str) -> Any:
+    """Of the weights; float16 has no CPU kernels worth using."""
     import torch
 
-    return getattr(torch, "float32" if name == "float16" and not on_gpu else name)
+    return getattr(
+        torch, "float32" if name == "float16" and not torch.cuda.is_available() else name
+    )

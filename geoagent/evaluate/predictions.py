@@ -74,7 +74,7 @@ def read(rows: Iterable[Row], by: Sequence[str], rules: Rules) -> tuple[Columns,
     import numpy as np
 
     groups = [Groups(name) for name in dict.fromkeys(by)]
-    ids = _Ids()
+    ids = Ids()
     chunks: list[Columns] = []
     first = 0
     for some in _chunks(rows):
@@ -101,7 +101,7 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _first_bad(
-    rows: Sequence[Row], groups: Sequence[Groups], rules: Rules, ids: _Ids, error: ValueError
+    rows: Sequence[Row], groups: Sequence[Groups], rules: Rules, ids: Ids, error: ValueError
 ) -> tuple[str, int]:
     """What is wrong with the first row that an error may be about, and its number from 1."""
     if len(error.args) == 2:  # it knows
@@ -203,7 +203,7 @@ def is_parsed(completion: object) -> bool:
     return read.well_formed and (read.coordinates is not None or read.valid_parts)
 
 
-class _Ids:
+class Ids:
     """Refuses an image that a model has two rows for: it would count twice."""
 
     def __init__(self) -> None:

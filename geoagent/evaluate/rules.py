@@ -20,7 +20,10 @@ from geoagent.geo.regions import finest_level
 Row = Mapping[str, Any]
 LEVELS: Final = ("country", "region", "city")
 """Of names, the coarsest first."""
-_UNJUDGED: Final = (-1, -1)
+Judgement = tuple[int, int]
+"""How many of LEVELS are right, and which of them the truth names, as bits from the country's."""
+UNJUDGED: Final = (-1, -1)
+"""Of a row without an answer's text or without true names."""
 _ALL: Final = 0b111
 _LONG: Final = 1000
 """Longer texts are not remembered, so that a hundred thousand of them fit into memory."""
@@ -51,28 +54,38 @@ class Rules:
     """The median is the ⌈n/2⌉-th distance."""
     below_km: float | None = None
     """One more threshold, which a distance must be below."""
+    verify: Callable[[Sequence[Row]], list[Judgement]] | None = None
+    """Judges the names of rows instead of `texts` and `right`."""
 
 
-def judge(rows: Sequence[Row], rules: Rules) -> list[tuple[int, int]]:
-    """For each row, how many of LEVELS are right, and which of them the truth names, as bits from
-    the country's; -1 twice for a row without an answer's text or without true names.
-
-    ValueError if a text is none.
-    """
-    truths = zip(*(_texts(rows, level) for level in LEVELS), strict=True)
+def judge(rows: Sequence[Row], rules: Rules) -> list[Judgement]:
+    """The judgement of each row; ValueError if a text is none."""
+    if rules.verify is not None:
+        return rules.verify(rows)
+    truths = true_names(rows)
     pairs = list(zip(rules.texts(rows), truths, strict=True))
     found = {
-        (text, truth): (rules.right(text, *truth), _ALL if rules.all_count else _named(*truth))
+        (text, truth): (rules.right(text, *truth), _ALL if rules.all_count else named(*truth))
         for text, truth in set(pairs)
     }
-    judgeable = ["country" in row and ("answer" in row or "completion" in row) for row in rows]
     return [
-        found[pair] if known else _UNJUDGED for pair, known in zip(pairs, judgeable, strict=True)
+        found[pair] if is_judgeable(row) else UNJUDGED
+        for pair, row in zip(pairs, rows, strict=True)
     ]
 
 
-def _named(country: str, region: str, city: str) -> int:
-    """Below a country without a name, nothing can be right."""
+def is_judgeable(row: Row) -> bool:
+    return "country" in row and ("answer" in row or "completion" in row)
+
+
+def true_names(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """Of LEVELS, "" where a truth has none; ValueError if one is not a text."""
+    return list(zip(*(_texts(rows, level) for level in LEVELS), strict=True))
+
+
+def named(country: str, region: str, city: str) -> int:
+    """Which of LEVELS the truth names, as bits from the country's. Below a country without a name,
+    nothing can be right."""
     return 0b001 | bool(region) << 1 | bool(city) << 2 if country else 0
 
 
@@ -102,15 +115,16 @@ def _text(row: Row, name: str) -> str:
 # --- GeoAgent --------------------------------------------------------------------------------
 
 
-def _answers(rows: Sequence[Row]) -> list[str]:
-    """An answer in coordinates names the country, region and city that these are in."""
+def answers(rows: Sequence[Row]) -> list[str]:
+    """The text of each row's answer, or nothing. An answer in coordinates names the country, region
+    and city that these are in. ValueError if one is not a text."""
     if all("answer" in row for row in rows):
         texts = _texts(rows, "answer")
     else:
         texts = [answer_text(row) for row in rows]
     points = {text: parse_coordinates(text) for text in texts if _DIGIT.search(text)}
-    named = _names_at({text: point for text, point in points.items() if point})
-    return [named.get(text, text) for text in texts] if named else texts
+    names = _names_at({text: point for text, point in points.items() if point})
+    return [names.get(text, text) for text in texts] if names else texts
 
 
 def _names_at(points: Mapping[str, tuple[float, float]]) -> dict[str, str]:
@@ -122,7 +136,7 @@ def _names_at(points: Mapping[str, tuple[float, float]]) -> dict[str, str]:
     latitudes, longitudes = zip(*points.values(), strict=True)
     spots = reverse_many(latitudes, longitudes)
     return {
-        text: "; ".join((spot.country, spot.region or spot.city, spot.city))
+        text: "; ".join((spot.country, spot.region or spot.main_city, spot.main_city))
         if spot and spot.country
         else ""
         for text, spot in zip(points, spots, strict=True)
@@ -176,7 +190,7 @@ def _folded(text: str) -> str:
 _remembered_terms: Final = lru_cache(maxsize=100_000)(_folded)
 
 
-GEOAGENT: Final = Rules("geoagent", _answers, _by_names)
+GEOAGENT: Final = Rules("geoagent", answers, _by_names)
 GEOVISTA: Final = Rules(
     "geovista",
     _responses,

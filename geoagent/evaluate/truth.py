@@ -32,16 +32,16 @@ class Truth:
             raise UsageError(
                 f"{self.file}: has the splits {names}; say which was predicted: --split {splits[0]}"
             )
-        self._records = {record.id: _columns(record) for record in records}
+        self.records = {record.id: record for record in records}
         self._predicted: dict[tuple[Any, Any], set[str]] = {}
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
     @property
     def missing(self) -> int:
         """Samples that a model has no row for, of all models; known after `join`."""
-        return sum(len(self._records) - len(ids) for ids in self._predicted.values())
+        return sum(len(self.records) - len(ids) for ids in self._predicted.values())
 
     def join(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The rows with the columns of their record, which count where a row has them as well;
@@ -53,20 +53,21 @@ class Truth:
         count = 0
         for row in rows:
             name = str(row.get("id"))
-            if name not in self._records:
+            if name not in self.records:
                 count += 1
                 unknown += [name] if count <= _TOLD else []
                 continue
             with suppress(TypeError):  # whoever reads the rows refuses what cannot be a key
                 key = row.get("model"), row.get("draw")
                 self._predicted.setdefault(key, set()).add(name)
-            yield {**row, **self._records[name]}
+            yield {**row, **_columns(self.records[name])}
         if count:
             more = f" and {count - _TOLD} more" if count > _TOLD else ""
             raise UsageError(f"{self.file}: has no record with id {', '.join(unknown)}{more}")
         for (model, draw), ids in self._predicted.items():
-            for name in self._records.keys() - ids:
-                yield {"model": model, "draw": draw, **_NOTHING, **self._records[name]}
+            for name in self.records.keys() - ids:
+                about = _columns(self.records[name])
+                yield {"model": model, "draw": draw, **_NOTHING, **about}
 
 
 _NOTHING: Final = {"predicted_latitude": None, "predicted_longitude": None, "answer": Missing()}

@@ -178,11 +178,12 @@ class Gazetteer:
         swapped = f"{key[: half - 1]}{key[half]}{key[half - 1]}{key[half + 1 :]}"
         return [*{swapped, *(one for (one,) in begins), *(one[::-1] for (one,) in ends)}]
 
-    def all_cities(self) -> list[tuple[str, str, str | None, float, float]]:
+    def all_cities(self) -> list[tuple[str, str, str | None, float, float, int]]:
         """All cities, largest first: name, country code, name of the first-level division (None
-        if it isn't known), latitude and longitude in degrees."""
+        if it isn't known), latitude and longitude in degrees, population."""
         return self._database.execute(
-            "SELECT c.name, c.country, r.name, c.latitude, c.longitude FROM place AS c "
+            "SELECT c.name, c.country, r.name, c.latitude, c.longitude, c.population "
+            "FROM place AS c "
             "LEFT JOIN place AS r ON r.level = ? AND r.country = c.country AND r.region = c.region "
             "WHERE c.level = ? ORDER BY c.id",
             (LEVELS.index("region"), LEVELS.index("city")),

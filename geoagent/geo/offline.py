@@ -95,7 +95,7 @@ class OfflineGeocoder(Geocoder):
         if spot is None or spot.country is None:
             return self._answer(None, exactly_one)
         inside = spot.city_country_code == spot.country_code  # Antarctica has no city
-        names = (spot.city, spot.region, spot.country) if inside else (spot.country,)
+        names = (spot.main_city, spot.region, spot.country) if inside else (spot.country,)
         return self._answer(Location(_address(*names), point, asdict(spot)), exactly_one)
 
     def _answer(self, location: Any, exactly_one: bool) -> Any:

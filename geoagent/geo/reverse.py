@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from geoagent.errors import UsageError
 from geoagent.geo.countries import statistics
-from geoagent.geo.distance import great_circle_km
+from geoagent.geo.distance import EARTH_RADIUS_KM, great_circle_km
 from geoagent.geo.gazetteer import gazetteer
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ _OVERLAID: Final = ("Asia/Jerusalem", "Asia/Hebron")
 Bank, which ISO 3166 and GeoNames count to PS."""
 _GUANTANAMO: Final = ("America/New_York", 22.0)
 """The zone of the naval base, south of Florida's southernmost latitude. The land is Cuba's."""
+_RADIUS_KM: Final = 0.004
+"""Of a city, times the root of its people: 20,000 people on a square kilometre."""
+_LARGE: Final = 100_000
+_NEAR_LARGE: Final = 32
+"""Large cities that are looked at for a point."""
 _TREATY_LATITUDE: Final = -60.0
 """South of it, sea included, is AQ: the area of the Antarctic Treaty, and what ISO 3166 means. The
 polygons have claims and empty places there."""
@@ -62,6 +67,9 @@ class Spot:
     city: str
     city_country_code: str
     distance_km: float
+    main_city: str
+    """What people call the place: the largest city of the same division within 4 m times the root
+    of whose people the point is (Paris, 5.8 km), else the nearest: it may be a quarter of it."""
 
 
 class _Cities(NamedTuple):
@@ -72,6 +80,9 @@ class _Cities(NamedTuple):
     regions: Sequence[str | None]
     latitudes: NDArray[np.float64]
     longitudes: NDArray[np.float64]
+    divisions: NDArray[np.int64]
+    """A number for each first-level division."""
+    radii_km: NDArray[np.float64]
 
 
 def reverse(latitude: float, longitude: float) -> Spot:
@@ -138,15 +149,43 @@ def _spots(latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> lis
     distance = great_circle_km(
         latitude, longitude, cities.latitudes[nearest], cities.longitudes[nearest]
     )
-    columns = (latitude, longitude, nearest, distance)
+    columns = (latitude, longitude, nearest, distance, _main(points, nearest))
     return [
         _spot(home, *row)
         for home, row in zip(homes, zip(*(c.tolist() for c in columns), strict=True), strict=True)
     ]
 
 
+def _main(points: NDArray[np.float64], nearest: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The largest city in whose circle each point is, of the division of its nearest city."""
+    import numpy as np
+
+    tree, large = _large()
+    chord, found = tree.query(points, k=_NEAR_LARGE)
+    cities, number = _cities(), large[found]
+    inside = 2 * EARTH_RADIUS_KM * np.arcsin(chord / 2) <= cities.radii_km[number]
+    inside &= cities.divisions[number] == cities.divisions[nearest][:, None]
+    # Cities are in order of their people.
+    return np.minimum(np.where(inside, number, len(cities.names)).min(axis=1), nearest)
+
+
+@cache
+def _large() -> tuple[Any, NDArray[np.int64]]:
+    import numpy as np
+    from scipy.spatial import cKDTree
+
+    cities = _cities()
+    large = np.flatnonzero(cities.radii_km >= _RADIUS_KM * _LARGE**0.5)
+    return cKDTree(_unit_vectors(cities.latitudes[large], cities.longitudes[large])), large
+
+
 def _spot(
-    home: tuple[str, ...], latitude: float, longitude: float, number: int, distance: float
+    home: tuple[str, ...],
+    latitude: float,
+    longitude: float,
+    number: int,
+    distance: float,
+    main: int,
 ) -> Spot:
     cities = _cities()
     city_country = cities.countries[number]
@@ -162,6 +201,7 @@ def _spot(
         cities.names[number],
         city_country,
         distance,
+        cities.names[main],
     )
 
 
@@ -224,8 +264,19 @@ def _countries_of_zones() -> dict[str, tuple[str, ...]]:
 def _cities() -> _Cities:
     import numpy as np
 
-    names, countries, regions, latitudes, longitudes = zip(*gazetteer().all_cities(), strict=True)
-    return _Cities(names, countries, regions, np.array(latitudes), np.array(longitudes))
+    names, countries, regions, *numbers = zip(*gazetteer().all_cities(), strict=True)
+    latitudes, longitudes, people = map(np.array, numbers)
+    keys = {key: number for number, key in enumerate(zip(countries, regions, strict=True))}
+    divisions = [keys[key] for key in zip(countries, regions, strict=True)]
+    return _Cities(
+        names,
+        countries,
+        regions,
+        latitudes,
+        longitudes,
+        np.array(divisions),
+        _RADIUS_KM * np.sqrt(people),
+    )
 
 
 @cache

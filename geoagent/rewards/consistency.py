@@ -5,22 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from geoagent.agent.client import check_usable
 from geoagent.agent.prompt import Question
 from geoagent.answer import LEVELS, parse
 from geoagent.config import ConsistencyConfig
-from geoagent.errors import OutageError
 from geoagent.geo.regions import same_place
 from geoagent.rewards import released
 from geoagent.rewards.base import Reward, Score, shares
 
 if TYPE_CHECKING:
     from geoagent.agent.client import Judgement
-
-_BROKEN_FROM: Final = 8
-"""If this many different questions of a batch, or more, and all of them, got no usable reply,
-then the agent is broken. Fewer may be odd texts, at which training must not stop."""
 
 
 class Agent(Protocol):
@@ -67,7 +63,7 @@ class Consistency(Reward):
     def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
         asked = [list(self._asked(text)) for text in completions]
         judgements = self.agent.ask([stage.question for stages in asked for stage in stages])
-        _check_agent([stage.question for stages in asked for stage in stages], judgements)
+        check_usable([stage.question for stages in asked for stage in stages], judgements)
         replies = iter(judgements)
         judged = [[(stage, next(replies)) for stage in stages] for stages in asked]
         return self._fill([self._one(stages) for stages in judged])
@@ -152,11 +148,3 @@ def _without_coarser(conclusion: str, earlier: Sequence[tuple[str, str]]) -> str
     ):
         pieces.pop()
     return ", ".join(pieces)
-
-
-def _check_agent(questions: Sequence[Question], judgements: Sequence[Judgement]) -> None:
-    if len(set(questions)) >= _BROKEN_FROM and all(j.failed for j in judgements):
-        raise OutageError(
-            f"the consistency agent gave no usable reply to any of {len(set(questions))} "
-            f"questions (the last: {judgements[-1].reason}); check agent.model"
-        )

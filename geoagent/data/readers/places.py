@@ -43,7 +43,7 @@ def _name(missing: Sequence[dict[str, Any]]) -> None:
         names = {
             "country": spot.country,
             "region": spot.region,
-            "city": spot.city if near else None,
+            "city": spot.main_city if near else None,
             "country_code": spot.country_code,
         }
         _add(row, names)

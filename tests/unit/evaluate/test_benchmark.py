@@ -42,6 +42,7 @@ class FakePredictor:
     """Says Huaraz for every photo if it is the SFT model, nonsense if it is the base."""
 
     loads: list[str]
+    closed: list[str]
     calls: list[tuple[list[str], dict[str, Any]]]
     die_at: int | None
 
@@ -56,10 +57,14 @@ class FakePredictor:
         said = answer("Peru; Ancash; Huaraz") if self.name == "sft" else "???"
         return [said for _ in images]
 
+    def close(self) -> None:
+        self.closed.append(self.name)
+
 
 @pytest.fixture
 def predictor(monkeypatch: pytest.MonkeyPatch) -> type[FakePredictor]:
-    fresh = type("Fresh", (FakePredictor,), {"loads": [], "calls": [], "die_at": None})
+    fields: dict[str, Any] = {"loads": [], "closed": [], "calls": [], "die_at": None}
+    fresh = type("Fresh", (FakePredictor,), fields)
     monkeypatch.setattr("geoagent.evaluate.predict.Predictor", fresh)
     return fresh
 
@@ -309,12 +314,33 @@ def test_new_weights_are_predicted_again(
 ) -> None:
     run = make_run()
     evaluate(run.config(), run, None)
+    assert predictor.closed == predictor.loads == ["base", "sft"]
     predictor.loads.clear()
     evaluate(run.config(), run, None)
     assert predictor.loads == []
     checkpoint(run.checkpoints("sft") / "checkpoint-6")
     evaluate(run.config(), run, None)
     assert predictor.loads == ["sft"]
+
+
+def test_another_engine_predicts_again(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class FakeVllm(predictor):  # type: ignore[misc, valid-type]
+        def __init__(self, candidate: Any, config: Any, *sizes: int) -> None:
+            super().__init__(candidate, config, sizes[0])
+            assert sizes == (Config().model.max_pixels, Config().eval.max_new_tokens, 2)
+
+    monkeypatch.setattr("geoagent.evaluate.vllm.VllmPredictor", FakeVllm)
+    run = make_run()
+    evaluate(run.config(), run, None)
+    run = make_run(engine="vllm")
+    evaluate(run.config(), run, None)
+    assert predictor.loads == ["base", "sft"] * 2
+    evaluate(run.config(), run, None)
+    assert len(predictor.loads) == 4
 
 
 def test_fewer_samples_give_figures_of_fewer(

@@ -47,6 +47,7 @@ class Spot:
     city: str
     city_country_code: str
     distance_km: float
+    main_city: str
 
 
 PLACES = (
@@ -63,10 +64,12 @@ def nearest(latitude: float, longitude: float) -> Spot:
     row = min(PLACES, key=lambda row: (row[0] - latitude) ** 2 + (row[1] - longitude) ** 2)
     *_, continent, code, country, region, city = row
     if abs(latitude) < 1 and abs(longitude) < 1:
-        return Spot(latitude, longitude, None, None, None, None, city, code, 999.0)
+        return Spot(latitude, longitude, None, None, None, None, city, code, 999.0, city)
     if latitude < -80:
-        return Spot(latitude, longitude, "Antarctica", "AQ", "Antarctica", None, city, code, 999.0)
-    return Spot(latitude, longitude, continent, code, country, region, city, code, 1.0)
+        return Spot(
+            latitude, longitude, "Antarctica", "AQ", "Antarctica", None, city, code, 999.0, city
+        )
+    return Spot(latitude, longitude, continent, code, country, region, city, code, 1.0, city)
 
 
 @pytest.fixture(autouse=True)

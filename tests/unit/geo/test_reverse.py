@@ -210,7 +210,7 @@ def test_every_zone_has_its_country() -> None:
 
 def test_cities_have_their_region() -> None:
     cities = {(name, country): rest for name, country, *rest in gazetteer().all_cities()}
-    region, latitude, longitude = cities["Oslo", "NO"]
+    region, latitude, longitude, _ = cities["Oslo", "NO"]
     assert region == "Oslo"
     assert (latitude, longitude) == pytest.approx((59.91, 10.75), abs=0.02)
 
@@ -224,3 +224,25 @@ def test_guantanamo_is_in_cuba_whatever_its_time() -> None:
 def test_no_numbers(point: tuple[Any, Any]) -> None:
     with pytest.raises(UsageError, match="both must be numbers of degrees"):
         reverse(*point)
+
+
+@pytest.mark.parametrize(
+    ("point", "main"),
+    [
+        ((48.8606, 2.3376), "Paris"),  # the Louvre, in a quarter that GeoNames lists
+        ((40.6782, -73.9442), "New York City"),  # Brooklyn
+        ((48.8638, 2.4484), "Montreuil"),  # a town of its own beside Paris
+        ((34.0195, -118.4912), "Santa Monica"),
+        ((-9.53, -77.53), "Huaraz"),
+    ],
+)
+def test_main_city(point: tuple[float, float], main: str) -> None:
+    assert reverse(*point).main_city == main
+
+
+@given(st.lists(st.tuples(st.floats(-90, 90), st.floats(-180, 180)), min_size=1, max_size=5))
+def test_main_city_is_near_and_of_the_country(points: list[tuple[float, float]]) -> None:
+    for spot in reverse_many(*zip(*points, strict=True)):
+        assert spot is not None
+        if spot.main_city != spot.city:
+            assert spot.distance_km < 25

@@ -63,6 +63,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
             "model.path: Qwen/Qwen2.5-VL-7B-Instruct: is no folder, and jobs fetch nothing",
         ),
         (["submit", "grpo", "recipe=demo", "grpo.vllm=true"], "grpo.vllm: the package vllm is"),
+        (["submit", "eval", "recipe=demo", "eval.engine=vllm"], "eval.engine: the package vllm is"),
         (["submit", "grpo", "recipe=demo", "agent.model=/no.gguf"], "/no.gguf: no such file"),
         (
             ["submit", "eval", "recipe=demo", "rewards.semantic.model=./nowhere"],
