@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from geoagent.agent.chat import ChatClient, ChatStats, Failure
 from geoagent.agent.endpoint import Endpoint, agent_folder, read_endpoints
 from geoagent.agent.prompt import HEALTH
 from geoagent.agent.question import Asked
@@ -23,11 +23,6 @@ from geoagent.files import append_jsonl, write_json
 if TYPE_CHECKING:
     import httpx
 
-_MESSAGE_EVERY_S: Final = 30.0
-_FIRST_PAUSE_S: Final = 0.2
-_MAX_PAUSE_S: Final = 5.0
-_CONNECT_S: Final = 10.0
-"""A node that has gone does not even refuse."""
 _ORDER: Final = attrgetter("order")
 _BROKEN_FROM: Final = 8
 """If this many different questions of a batch, or more, and all of them, got no usable reply,
@@ -51,7 +46,7 @@ class Agent(Protocol):
 
 
 @dataclass
-class AgentStats:
+class AgentStats(ChatStats):
     """Counts since the client was made."""
 
     asked: int = 0
@@ -61,26 +56,19 @@ class AgentStats:
     answered: int = 0
     invalid: int = 0
     """Distinct questions without a usable reply after all retries."""
-    retried: int = 0
-    """Requests that were sent again, for whatever reason."""
     seconds: float = 0.0
     """Time spent in `ask`."""
 
 
-class _Unavailable(Exception):
-    """This endpoint did not answer; another one, or the same later, may."""
-
-
-class _Unusable(Exception):
-    """The endpoint replied, but with nothing of use: it or the question may be the cause."""
-
-
-class AgentClient:
+class AgentClient(ChatClient[Asked, str]):
     """Client of all replicas of an agent, for one process; `ask` may be called from any thread.
 
     `folder` holds the endpoint files; `endpoints` names servers directly instead. `on_wait` gets
     a message now and then while no agent answers.
     """
+
+    health = HEALTH
+    stats: AgentStats
 
     def __init__(
         self,
@@ -90,20 +78,14 @@ class AgentClient:
         endpoints: Sequence[Endpoint] | None = None,
         on_wait: Callable[[str], None] | None = None,
     ) -> None:
+        super().__init__(settings, on_wait)
         self.settings = settings
         self.folder = folder
         self.stats = AgentStats()
         self._fixed = endpoints
-        self._on_wait = on_wait or (lambda message: None)
         self._cache: dict[str, Judgement] = {}
         self._answers = folder / "answers.jsonl" if folder is not None else None
         self._lock = threading.Lock()
-        self._load: dict[str, int] = {}
-        self._resting: dict[str, float] = {}
-        self._alive = 0.0
-        self._told = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._http: httpx.AsyncClient | None = None
 
     def ask(self, questions: Sequence[Asked]) -> list[Judgement]:
         """Judgements in the order of the questions.
@@ -117,7 +99,7 @@ class AgentClient:
             keys = {question: self._key(question) for question in dict.fromkeys(questions)}
             # Like ones beside each other: servers reuse what neighbours have in common.
             new = sorted((q for q, key in keys.items() if key not in self._cache), key=_ORDER)
-            fresh = dict(zip(new, self._run(self._ask_all(new)), strict=True)) if new else {}
+            fresh = self._run(self._ask_all(new)) if new else {}
             self._remember({keys[q]: j for q, j in fresh.items() if not j.failed})
             self.stats.asked += len(questions)
             self.stats.distinct += len(new)
@@ -130,7 +112,7 @@ class AgentClient:
         """Return once an agent has answered a question in the form that training needs; it is
         neither counted nor kept. Raises as `ask`, and OutageError if its replies are unusable."""
         with self._lock:
-            (judgement,) = self._run(self._ask_all([HEALTH]))
+            judgement = self._run(self._ask_all([HEALTH]))[HEALTH]
         if judgement.failed:
             raise OutageError(
                 f"the consistency agent answers, but not as it is asked to ({judgement.reason})"
@@ -166,129 +148,23 @@ class AgentClient:
         if self.stats.asked:
             write_json(path, asdict(self.stats))
 
-    def close(self) -> None:
-        """Close connections and the background thread."""
-        if self._loop is not None:
-            if self._http is not None:
-                self._run(self._http.aclose())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = self._http = None
+    async def _ask_all(self, questions: Sequence[Asked]) -> dict[Asked, Judgement]:
+        """A judgement of each of these distinct questions."""
+        judgements: dict[Asked, Judgement] = {}
 
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run in a loop of our own thread: trainers may have a loop running in theirs."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, daemon=True, name="agent").start()
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        def done(question: Asked, answer: str | Failure) -> None:
+            if isinstance(answer, Failure):
+                judgements[question] = Judgement(None, failed=True, reason=answer.reason)
+            else:
+                judgements[question] = Judgement(answer)
 
-    async def _ask_all(self, questions: Sequence[Asked]) -> list[Judgement]:
-        import httpx
-
-        if self._http is None:
-            limits = httpx.Limits(max_connections=self.settings.concurrency)
-            timeout = httpx.Timeout(None, connect=_CONNECT_S)  # the rest: see _send
-            self._http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
-        self._alive = time.monotonic()
-        gate = asyncio.Semaphore(self.settings.concurrency)
-
-        async def one(question: Asked) -> Judgement:
-            async with gate:
-                return await self._judge(question)
-
-        tasks = [asyncio.create_task(one(question)) for question in questions]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _judge(self, question: Asked) -> Judgement:
-        """One question until there is a usable reply, its retries are used up, or all is dark.
-
-        A reply of no use is held against the question only if the server that gave it answers
-        another one right after. A server that cannot even do that is away, whatever it sends.
-        """
-        attempt, pause = 0, _FIRST_PAUSE_S
-        while True:
-            try:
-                endpoint = self._choose()
-                return Judgement(await self._answer(endpoint, question, attempt))
-            except _Unusable as error:
-                reason = str(error)
-                if question == HEALTH or await self._is_well(endpoint):
-                    if attempt == self.settings.retries:
-                        return Judgement(None, failed=True, reason=reason)
-                    attempt += 1
-                    self.stats.retried += 1
-                    continue
-            except _Unavailable as error:
-                reason = str(error)
-            self._check_patience(reason)
-            self.stats.retried += 1
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _MAX_PAUSE_S)
-
-    async def _is_well(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint answers a question that any agent can; if not, it is left alone
-        for a while."""
-        try:
-            await self._answer(endpoint, HEALTH, attempt=0)
-        except _Unusable:
-            self._rest(endpoint)
-            return False
-        except _Unavailable:
-            return False
-        return True
-
-    async def _answer(self, endpoint: Endpoint, question: Asked, attempt: int) -> str:
-        """The conclusion that the endpoint comes to."""
-        try:
-            conclusion = question.read(await self._send(endpoint, question, attempt))
-        except ValueError as error:
-            raise _Unusable(f"{endpoint.url}: {error}") from None
-        self._alive = time.monotonic()
-        return conclusion
-
-    def _rest(self, endpoint: Endpoint) -> None:
-        self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
-
-    def _choose(self) -> Endpoint:
-        """The endpoint with the fewest questions under way, leaving out those that just failed."""
-        endpoints = self._endpoints()
-        if not endpoints:
-            raise _Unavailable("no agent has announced itself")
-        now = time.monotonic()
-        awake = [e for e in endpoints if self._resting.get(e.url, 0.0) <= now]
-        return min(awake or endpoints, key=lambda e: self._load.get(e.url, 0))
+        await self._each(questions, self._judge, done)
+        return judgements
 
     def _endpoints(self) -> Sequence[Endpoint]:
         if self._fixed is not None:
             return self._fixed
         return read_endpoints(self.folder) if self.folder is not None else []
-
-    async def _send(self, endpoint: Endpoint, question: Asked, attempt: int) -> str:
-        import httpx
-
-        assert self._http is not None
-        limit = self.settings.request_timeout_s
-        self._load[endpoint.url] = self._load.get(endpoint.url, 0) + 1
-        try:
-            # Of the whole: httpx's own limits begin anew with every byte.
-            async with asyncio.timeout(limit):
-                response = await self._http.post(
-                    f"{endpoint.url}/chat/completions",
-                    json=self._body(endpoint, question, attempt),
-                    headers={"Authorization": f"Bearer {endpoint.token}"},
-                )
-        except TimeoutError:
-            self._rest(endpoint)
-            raise _Unavailable(f"{endpoint.url}: no reply within {limit:.0f} s") from None
-        except httpx.HTTPError as error:
-            self._rest(endpoint)
-            raise _Unavailable(f"{endpoint.url}: {type(error).__name__}") from None
-        finally:
-            self._load[endpoint.url] -= 1
-        return self._content(endpoint, response)
 
     def _body(self, endpoint: Endpoint, question: Asked, attempt: int) -> dict[str, Any]:
         form = {"name": question.form, "strict": True, "schema": question.schema()}
@@ -301,41 +177,28 @@ class AgentClient:
             "response_format": {"type": "json_schema", "json_schema": form},
         }
 
-    def _content(self, endpoint: Endpoint, response: httpx.Response) -> str:
+    def _read(self, question: Asked, content: str) -> str:
+        return question.read(content)
+
+    def _refused(self, endpoint: Endpoint, response: httpx.Response) -> None:
         status = response.status_code
         if status in (401, 403) and self.settings.backend == "external":
             raise UsageError(
                 f"agent.url: {endpoint.url} refuses the token ({status}); put the right one into "
                 f"the environment variable {self.settings.token_variable} (agent.token_variable)"
             )
-        if status in (401, 403):
-            self._rest(endpoint)
-            raise _Unavailable(f"{endpoint.url}: refuses the token ({status})")
-        if status > 500 or status in (404, 408, 429):
-            self._rest(endpoint)
-            raise _Unavailable(f"{endpoint.url}: HTTP {status}")
-        if status != 200:
-            raise _Unusable(f"{endpoint.url}: HTTP {status}")
-        try:
-            return str(response.json()["choices"][0]["message"]["content"])
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-            raise _Unusable(f"{endpoint.url}: reply is not a chat completion") from None
 
-    def _check_patience(self, reason: str) -> None:
-        """Tell that we wait; give up once nothing has answered for `patience_s`."""
-        now = time.monotonic()
-        silent = now - self._alive
-        if silent >= self.settings.patience_s:
-            logs = ""
-            if self._fixed is None and self.folder is not None:
-                logs = f"; see {agent_folder(self.folder)}/logs"
-            raise OutageError(
-                f"the consistency agent has not answered for {silent:.0f} s ({reason}){logs}. "
-                "Stopped; nothing was scored. Submit again with --resume once it is back"
-            )
-        if now - self._told >= _MESSAGE_EVERY_S:
-            self._told = now
-            self._on_wait(f"waiting for the consistency agent for {silent:.0f} s ({reason})")
+    def _outage(self, silent: float, reason: str) -> str:
+        logs = ""
+        if self._fixed is None and self.folder is not None:
+            logs = f"; see {agent_folder(self.folder)}/logs"
+        return (
+            f"the consistency agent has not answered for {silent:.0f} s ({reason}){logs}. "
+            "Stopped; nothing was scored. Submit again with --resume once it is back"
+        )
+
+    def _waiting(self, silent: float, reason: str) -> str:
+        return f"waiting for the consistency agent for {silent:.0f} s ({reason})"
 
 
 def check_usable(questions: Sequence[Asked], judgements: Sequence[Judgement]) -> None:

@@ -147,6 +147,14 @@ def command(commands: Any, name: str, function: Any, help: str, examples: str) -
     return parser
 
 
+def whole_number(text: str) -> int:
+    """An option's value that is a number of things, 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: 1 or more")
+    return number
+
+
 def add_rows(parser: Any, name: str, columns: str) -> None:
     parser.add_argument(name, metavar="FILE", help=f"rows with {columns}; - for stdin")
 

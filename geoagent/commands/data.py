@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from geoagent.commands import data_prepare, data_sample
+from geoagent.commands import data_annotate, data_prepare, data_sample
 from geoagent.commands.common import command, counted
 from geoagent.errors import UsageError
 
@@ -74,7 +74,7 @@ def _has_stages(think: str) -> bool:
 
 
 def add(commands: Any) -> None:
-    group = commands.add_parser("data", help="build and check datasets")
+    group = commands.add_parser("data", help="build, check and annotate datasets")
     kinds = group.add_subparsers(required=True, metavar="COMMAND")
     build = command(
         kinds,
@@ -99,3 +99,4 @@ def add(commands: Any) -> None:
     check.add_argument("--split", metavar="NAME", help="only this split")
     check.add_argument("--strict", action="store_true", help="stop at the first refused row")
     data_sample.add(kinds)
+    data_annotate.add(kinds)

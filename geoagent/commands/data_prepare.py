@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from geoagent.commands.common import command, counted, line
+from geoagent.commands.common import command, counted, line, whole_number
 
 _PREVIEW: Final = 3
 
@@ -72,13 +72,6 @@ class _List(argparse.Action):
         parser.exit()
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}: 1 or more")
-    return number
-
-
 def add(kinds: Any) -> None:
     parser = command(
         kinds,
@@ -96,7 +89,9 @@ def add(kinds: Any) -> None:
     parser.add_argument("folder", type=Path, metavar="DST", help="a new folder")
     parser.add_argument("--list", action=_List, help="list the datasets that are known")
     parser.add_argument("--split", metavar="NAME", help="only this split")
-    parser.add_argument("--limit", type=_count, metavar="N", help="only the first N usable rows")
+    parser.add_argument(
+        "--limit", type=whole_number, metavar="N", help="only the first N usable rows"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the first rows, write nothing"
     )
@@ -112,7 +107,7 @@ def add(kinds: Any) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=_count,
+        type=whole_number,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="processes that look at images (as many as cores)",

@@ -1,7 +1,8 @@
 """One sample, whatever dataset it came from, and the reading of a dataset folder.
 
 A dataset folder holds `records.jsonl` (one JSON object a line) and the images it names, or a
-`dataset.json` that says in which other folder these are.
+`dataset.json` that says in which other folder these are. An `annotations.jsonl` adds what a vision
+model says of the images.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from geoagent.data.annotations import columns, joined
 from geoagent.errors import UsageError
 from geoagent.files import read_json
 
@@ -113,6 +115,8 @@ def read_records(
     `split` and `limit` choose records; images of others are not opened, and none at all without
     `check_images`. With `strict` the first refused row raises UsageError with file and line; a
     missing records.jsonl always does.
+
+    Columns of annotations.jsonl (locatability, scene) are in `extra`, unless the row has its own.
     """
     records: list[Record] = []
     rejected: list[Rejected] = []
@@ -131,9 +135,11 @@ def iter_records(
     strict: bool = False,
     check_images: bool = True,
 ) -> Iterator[Record | Rejected]:
-    """`read_records` one row after another; no more than the ids are held in memory."""
+    """`read_records` one row after another; no more than the ids and the
+    annotations are held in memory."""
     seen: set[str] = set()
     root = image_root(folder) if check_images else None
+    annotations = columns(folder)
     for number, line in read_lines(folder / RECORDS_FILE):
         if limit is not None and len(seen) >= limit:
             break
@@ -154,6 +160,8 @@ def iter_records(
             yield Rejected(number, row_id, str(error))
             continue
         seen.add(record.id)
+        if record.id in annotations:
+            record = replace(record, extra=joined(record.extra, annotations[record.id]))
         yield record
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from geoagent.data.annotations import ELEMENTS
 from geoagent.geo.countries import countries, statistics
 
 if TYPE_CHECKING:
@@ -17,12 +18,7 @@ if TYPE_CHECKING:
     Members = NDArray[np.int64]
 
 Row = Mapping[str, Any]
-SCENE: Final = (
-    *("manmade", "traffic", "buildings", "sign", "language"),
-    *("natural", "plants", "mountains_and_rivers", "weather", "agricultural"),
-)
-"""Scene elements of GeoSeek-Val; each is there, not there, or maybe."""
-COLUMNS: Final = ("data_type", "locatability", "scene", *SCENE, "scene_type", "indoor")
+COLUMNS: Final = ("data_type", "locatability", "scene", *ELEMENTS, "scene_type", "indoor")
 """Columns of a benchmark that predictions are broken down by."""
 BAND: Final = 2
 """Width of a band of locatability, which is from 0 to 10; the last one includes 10."""
@@ -59,7 +55,7 @@ def available(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     """The break-downs of a benchmark that these rows can be sorted into; and for those that they
     have the columns for, but not the values, what is wrong."""
     common = set(rows[0]).intersection(*rows) if rows else set()
-    names: list[str] = [name for name in COLUMNS if name in common and name not in SCENE]
+    names: list[str] = [name for name in COLUMNS if name in common and name not in ELEMENTS]
     if rows and "scene" not in names and all(map(_has_elements, rows)):
         names.append("scene")
     if any(row.get("country") for row in rows):
@@ -101,11 +97,11 @@ def _elements(row: Row) -> Label:
         raise ValueError(f"scene: {_shown(given)} is neither a text nor an object")
     if given is row and not _has_elements(row):
         raise ValueError("no column 'scene', nor columns of its elements (manmade, traffic, …)")
-    return tuple(name for name in SCENE if _is_there(given, name))
+    return tuple(name for name in ELEMENTS if _is_there(given, name))
 
 
 def _has_elements(row: Row) -> bool:
-    return any(name in row for name in SCENE)
+    return any(name in row for name in ELEMENTS)
 
 
 def _is_there(given: Row, name: str) -> bool:

@@ -25,12 +25,12 @@ def reply(body: dict[str, Any], conclusion: str = "France") -> str:
     return json.dumps({"id": question_id(body), "Conclusion": conclusion})
 
 
-Given = str | int | bytes | Iterator[bytes]
+Given = str | int | tuple[int, dict[str, str]] | bytes | Iterator[bytes]
 
 
 class StubServer:
-    """`answer(body, number)` gives the content of a reply, an HTTP status to fail with, a whole
-    body that is none, or one in pieces."""
+    """`answer(body, number)` gives the content of a reply, an HTTP status to fail with (and headers
+    to send with it), a whole body that is none, or one in pieces."""
 
     def __init__(
         self, answer: Callable[[dict[str, Any], int], Given], delay_s: float = 0.0
@@ -58,17 +58,28 @@ class StubServer:
                 with stub._lock:
                     stub.at_once -= 1
                 if isinstance(given, int):
-                    self._send(given, {"error": "made to fail"})
+                    given = given, {}
+                if isinstance(given, tuple):
+                    self._send(given[0], {"error": "made to fail"}, given[1])
                 elif isinstance(given, str):
                     self._send(200, {"choices": [{"message": {"content": given}}]})
                 else:
                     self._write([given] if isinstance(given, bytes) else given)
 
-            def _send(self, status: int, document: dict[str, Any]) -> None:
-                self._write([json.dumps(document).encode()], status)
+            def _send(
+                self, status: int, document: dict[str, Any], headers: dict[str, str] | None = None
+            ) -> None:
+                self._write([json.dumps(document).encode()], status, headers)
 
-            def _write(self, pieces: Iterable[bytes], status: int = 200) -> None:
+            def _write(
+                self,
+                pieces: Iterable[bytes],
+                status: int = 200,
+                headers: dict[str, str] | None = None,
+            ) -> None:
                 self.send_response(status)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
                 self.send_header("Connection", "close")  # where the body ends
                 self.end_headers()
                 with suppress(OSError):  # the client has gone
@@ -80,7 +91,7 @@ class StubServer:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def endpoint(self) -> Endpoint:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from geoagent.evaluate.groups import MOST_VALUES, SCENE, available, labels
+from geoagent.data.annotations import ELEMENTS
+from geoagent.evaluate.groups import MOST_VALUES, available, labels
 from geoagent.evaluate.metrics import metrics
 
 Row = dict[str, Any]
@@ -96,7 +97,7 @@ def test_what_a_benchmark_can_be_broken_down_by() -> None:
         ["data_type", "locatability", "continent", "country"],
         [],
     )
-    elements = dict.fromkeys(SCENE, "no")
+    elements = dict.fromkeys(ELEMENTS, "no")
     assert available([row(**elements), row(sign="yes")]) == (["scene"], [])
     assert available([]) == ([], [])
 

@@ -1,0 +1,1 @@
+"""Locatability and scene elements of a dataset's images, asked of a vision model."""
