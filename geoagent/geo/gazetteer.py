@@ -11,10 +11,10 @@ import os
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,8 @@ CODE: Final = 3
 _OWN_WEIGHT: Final = 100
 """Of two places, one with a name for its own and one for another, the other must have so many times
 the people to be meant: Fish Town in Liberia is not Buchanan, but Bombay is Mumbai."""
+_ROWS_KEPT: Final = 20_000
+"""Look-ups of names that are remembered."""
 _KEPT: Final = 3
 """Versions of the database on a machine, 84 MB each."""
 _SHORTEST: Final = 5
@@ -72,6 +74,7 @@ class Gazetteer:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._rows = lru_cache(maxsize=_ROWS_KEPT)(self._query)
 
     def country(self, name: str) -> Entry | None:
         """A country by name in any language, alias or, in capitals, ISO code."""
@@ -110,11 +113,11 @@ class Gazetteer:
         )
         return {(country, region): name for country, region, name in rows}
 
-    def counties(self, country_code: str, name: str) -> list[Entry]:
+    def counties(self, country_code: str, name: str) -> Sequence[Entry]:
         """Second-level divisions of that name in a country, the most populous first."""
         return self._find("county", country_code, name, 100)
 
-    def cities(self, country_code: str, name: str) -> list[Entry]:
+    def cities(self, country_code: str, name: str) -> Sequence[Entry]:
         """Cities of that name in a country, largest first, at most 100."""
         return self._find("city", country_code, name, 100)
 
@@ -196,16 +199,18 @@ class Gazetteer:
             (LEVELS.index("city"),),
         )
 
-    def _find(self, level: str, country_code: str, name: str, limit: int) -> list[Entry]:
+    def _find(self, level: str, country_code: str, name: str, limit: int) -> Sequence[Entry]:
         """Places of this very name; without any, those that share it but for the kind."""
         key = fold(name)
         return self._rows(level, country_code, (key,), (OWN, OTHER), limit) or self._rows(
             level, country_code, (key, without_kind(key)), (OWN, OTHER, LOOSE), limit
         )
 
-    def _rows(
+    def _query(
         self, level: str, country_code: str, keys: tuple[str, ...], kinds: tuple[int, ...], n: int
-    ) -> list[Entry]:
+    ) -> tuple[Entry, ...]:
+        """Places that have one of the folded names, of these kinds; remembered by `_rows`, since
+        answers share their countries and regions."""
         marks = ",".join("?" * len(keys)), ",".join("?" * len(kinds))
         rows = self._database.execute(
             "SELECT p.* FROM name AS n JOIN place AS p ON p.id = n.place "
@@ -215,7 +220,7 @@ class Gazetteer:
             "LIMIT ?",
             (LEVELS.index(level), country_code, *keys, *kinds, n),
         )
-        return [Entry(name, LEVELS[level], *rest) for _, name, level, *rest in rows]
+        return tuple(Entry(name, LEVELS[level], *rest) for _, name, level, *rest in rows)
 
 
 _RANGE: Final = "SELECT key FROM {} WHERE level = ? AND country = ? AND key >= ? AND key < ?"

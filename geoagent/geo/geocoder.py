@@ -188,14 +188,16 @@ def _coarse(places: list[Entry]) -> bool:
 
 def _country(part: str) -> Entry | None:
     """A country by its name, also as 'Korea, South', which is not 'Seoul, South Korea'."""
-    names = [part, *_turned(_pieces(part))]
-    return next(filter(None, map(gazetteer().country, names)), None)
+    country = gazetteer().country
+    return country(part) or next(filter(None, map(country, _turned(_pieces(part)))), None)
 
 
 def _home(part: str) -> Entry | None:
     """A country, also where more is said: 'Türkiye (Turkey)', 'USA (Alaska)', 'likely Peru'."""
-    names = (without_hedge(name) for name in _pieces(part))
-    return _country(part) or next(filter(None, map(gazetteer().country, names)), None)
+    if country := _country(part):
+        return country
+    names = map(without_hedge, _pieces(part))
+    return next(filter(None, map(gazetteer().country, names)), None)
 
 
 def _inside(country: Entry, parts: list[str]) -> Entry:
@@ -338,7 +340,7 @@ def _city(code: str, part: str, area: Entry | None) -> Entry | None:
     return None
 
 
-def _cities(code: str, name: str) -> list[Entry]:
+def _cities(code: str, name: str) -> Sequence[Entry]:
     """Of a name that another country has, only cities that have it for their own: "India; Italy" is
     no town in India, but Lebanon is one in the United States."""
     cities = gazetteer().cities(code, name)
@@ -387,6 +389,7 @@ def _nearest(places: Sequence[Entry], area: Entry | None, around_km: float) -> E
     return places[best] if away[best] <= around_km else None
 
 
+@lru_cache(maxsize=10_000)
 def _names(part: str) -> list[str]:
     """The part as it stands, 'Zagreb, Grad' turned round, then what is between its commas, and
     'Moab' of 'near Moab'."""
