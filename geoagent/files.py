@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import json
 import os
@@ -168,3 +169,17 @@ def short(path: Path) -> str:
     with suppress(OSError, ValueError):  # the current directory is gone; the path is not inside it
         return str(path.relative_to(Path.cwd()))
     return str(path)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether this process alone has the lock file, until the end of the block; the kernel lets go
+    of it when the process dies, on whatever node (NFS included)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from geoagent.config import Config, to_yaml
 from geoagent.errors import UsageError
 from geoagent.files import write_atomic, write_json
@@ -68,7 +70,7 @@ def continue_run(config: Config, run: Run, parts: Sequence[Run] = ()) -> None:
         if "eval" not in finished_stages(run, config):  # of other settings: no longer finished
             run.done_file("eval").unlink(missing_ok=True)
         named = dataclasses.replace(config, name=run.path.name)
-        write_atomic(run.config_file, to_yaml(named))
+        write_atomic(run.config_file, _as_it_knows(named, run))
     else:
         shutil.rmtree(run.code, ignore_errors=True)
         _create(config, run.path)
@@ -166,6 +168,40 @@ def _check_same(before: Config, now: Config, path: Path) -> None:
             f"{path}: {key} is {old.get(key)} in this run and {new[key]} now{more}; continue it as "
             "it began, or start another with name=…"
         )
+
+
+def _as_it_knows(config: Config, run: Run) -> str:
+    """The configuration for the run's own copy of the code, which may be older than this and would
+    refuse a key that it does not know. UsageError if such a key was given."""
+    document: dict[str, Any] = yaml.safe_load(to_yaml(config))
+    defaults: dict[str, Any] = yaml.safe_load(to_yaml(Config()))
+    new = list(_unknown(document, yaml.safe_load(run.config_file.read_text()), defaults))
+    for path, key, given in new:
+        if given:
+            raise UsageError(
+                f"{run.path}: {path}: the code that this run began with does not know it; give "
+                "--resume only what is to change, or start another run with name=…"
+            )
+        del _section(document, path)[key]
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True) if new else to_yaml(config)
+
+
+def _unknown(
+    now: Mapping[str, Any], then: Mapping[str, Any], defaults: Mapping[str, Any], above: str = ""
+) -> Iterator[tuple[str, str, bool]]:
+    """Keys of now that were not there then: with dots, alone, and whether it is no default."""
+    for key, value in now.items():
+        path = f"{above}{key}"
+        if key not in then:
+            yield path, key, key not in defaults or value != defaults[key]
+        elif all(isinstance(one, dict) for one in (value, then[key], defaults.get(key))):
+            yield from _unknown(value, then[key], defaults[key], f"{path}.")
+
+
+def _section(document: dict[str, Any], path: str) -> dict[str, Any]:
+    for name in path.split(".")[:-1]:
+        document = document[name]
+    return document
 
 
 def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,9 +16,9 @@ from typing import Final
 
 from geoagent.config import Config, resolve
 from geoagent.errors import OutageError, UsageError, exit_code
-from geoagent.evaluate.completions import MARK, Shard, claimed
+from geoagent.evaluate.completions import MARK, Shard
 from geoagent.evaluate.completions import STAGE as EVAL
-from geoagent.files import read_if_there
+from geoagent.files import claimed, read_if_there
 from geoagent.run import Run
 from jobs.group import Group
 from jobs.plan import STAGES, TRAINING, StagePlan, make_plan

@@ -25,7 +25,7 @@ from geoagent.data.annotations import (
 )
 from geoagent.data.record import Record, Rejected, find_image, image_root, read_records
 from geoagent.errors import UsageError
-from geoagent.files import append_jsonl
+from geoagent.files import append_jsonl, claimed
 
 _LOCK_FILE: Final = f".{ANNOTATIONS_FILE}.lock"
 
@@ -102,8 +102,6 @@ class FolderAnnotation:
         Raises UsageError or OutageError as the client does, and UsageError if another process
         annotates the folder at this time. Whatever ends it, what was answered is in the file.
         """
-        from geoagent.evaluate.completions import claimed
-
         pending = self.pending
         if not pending:
             return self.outcome

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def _cot_quality(options: argparse.Namespace) -> int:
-    from geoagent.evaluate.completions import claimed
+    from geoagent.files import claimed
 
     truth = open_truth(options.truth, options.split)
     rows = _rows(options.file, truth)

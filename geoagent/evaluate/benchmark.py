@@ -17,7 +17,7 @@ from geoagent.data.prompt import QUESTION
 from geoagent.data.record import RECORDS_FILE, Record, image_root, read_records
 from geoagent.data.swift import truth
 from geoagent.errors import UsageError
-from geoagent.evaluate.completions import STAGE, Completions, Key, Shard, claimed, mark
+from geoagent.evaluate.completions import STAGE, Completions, Key, Shard, mark
 from geoagent.evaluate.groups import available
 from geoagent.evaluate.metrics import metrics, uniform_guess
 from geoagent.evaluate.models import Candidate, candidates
@@ -26,7 +26,7 @@ from geoagent.evaluate.rules import RULES
 from geoagent.evaluate.scoring import Scorer, gain
 from geoagent.evaluate.table import table
 from geoagent.evaluate.tensorboard import write_tensorboard
-from geoagent.files import write_atomic, write_json, write_jsonl
+from geoagent.files import claimed, write_atomic, write_json, write_jsonl
 from geoagent.geo.services import check, locator
 from geoagent.progress import Progress
 from geoagent.run import Run

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -110,17 +108,3 @@ class Completions:
 
 def _key(row: Mapping[str, Any]) -> Key:
     return row["model"], row["draw"], row["id"]
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Whether this process alone has the lock file, until the end of the block; the kernel lets go
-    of it when the process dies, on whatever node (NFS included)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True

@@ -23,7 +23,7 @@ from geoagent.data.readers.output import Output, Seen
 from geoagent.data.readers.plan import Plan, PlannedFile
 from geoagent.data.record import DATASET_FILE, Record
 from geoagent.errors import UsageError
-from geoagent.files import read_if_there, write_json
+from geoagent.files import claimed, read_if_there, write_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -42,8 +42,6 @@ def prepare(plan: Plan, folder: Path, workers: int, strict: bool = False) -> dic
     UsageError: the folder holds something else, another process is at it, it cannot be written, no
     row can be used, or, with `strict`, a row is refused.
     """
-    from geoagent.evaluate.completions import claimed
-
     made_with = _made_with(plan)
     if (folder / SUMMARY_FILE).is_file():
         if read_if_there(folder / DATASET_FILE).get("made_with") != made_with:

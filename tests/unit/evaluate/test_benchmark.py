@@ -17,11 +17,10 @@ from geoagent.errors import OutageError, UsageError
 from geoagent.evaluate import __main__ as program
 from geoagent.evaluate import benchmark
 from geoagent.evaluate.benchmark import evaluate
-from geoagent.evaluate.completions import claimed
 from geoagent.evaluate.models import candidates, choose, from_folder, trained_pixels
 from geoagent.evaluate.scoring import gain
 from geoagent.evaluate.table import table
-from geoagent.files import read_jsonl, write_json, write_jsonl
+from geoagent.files import claimed, read_jsonl, write_json, write_jsonl
 from geoagent.run import Run
 from geoagent.train.checkpoints import seal
 

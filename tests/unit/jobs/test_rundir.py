@@ -9,6 +9,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+import yaml
 
 from geoagent.config import Config, resolve
 from geoagent.data.sample import VERSION
@@ -60,6 +61,27 @@ def test_resume_of_nothing_names_what_there_is(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"go on with; --resume name=first\?"):
             find_run(tmp_path / wrong)
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
+def test_a_run_of_older_code_is_given_no_key_that_it_would_refuse(tmp_path: Path) -> None:
+    config = demo(tmp_path)
+    run = new_run(config, run_path(config, ["sft"]))
+    write_json(run.done_file("prepare"), {})
+    lines = run.config_file.read_text().splitlines(keepends=True)
+    older = [line for line in lines if line.strip().partition(":")[0] not in ("rules", "engine")]
+    assert len(older) == len(lines) - 2
+    run.config_file.write_text("".join(older))
+    known = yaml.safe_load(run.config_file.read_text())
+    continue_run(demo(tmp_path, "cluster.requeues=7"), run)
+    after = yaml.safe_load(run.config_file.read_text())
+    assert after["cluster"].pop("requeues") == 7
+    del known["cluster"]["requeues"]
+    assert after["eval"] == known["eval"]
+    assert "rules" not in after["eval"]
+    with pytest.raises(
+        UsageError, match=r"eval\.rules: the code that this run began with does not"
+    ):
+        continue_run(demo(tmp_path, "eval.rules=geovista"), run)
 
 
 def test_resume_keeps_to_the_configuration(tmp_path: Path) -> None:

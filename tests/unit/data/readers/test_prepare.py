@@ -315,7 +315,7 @@ def test_a_worker_that_is_killed(
 
 
 def test_two_at_a_time(seed: Callable[..., Plan], tmp_path: Path) -> None:
-    from geoagent.evaluate.completions import claimed
+    from geoagent.files import claimed
 
     with (
         claimed(tmp_path / "out/.prepare/lock"),
