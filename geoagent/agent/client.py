@@ -12,7 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from geoagent.agent.chat import ChatClient, ChatStats, Failure
+from geoagent.agent.chat import ChatClient, ChatStats, Failure, said
 from geoagent.agent.endpoint import Endpoint, agent_folder, read_endpoints
 from geoagent.agent.prompt import HEALTH
 from geoagent.agent.question import Asked
@@ -186,6 +186,12 @@ class AgentClient(ChatClient[Asked, str]):
             raise UsageError(
                 f"agent.url: {endpoint.url} refuses the token ({status}); put the right one into "
                 f"the environment variable {self.settings.token_variable} (agent.token_variable)"
+            )
+        if status == 404 and self.settings.backend == "external" and not self.stats.answered:
+            raise UsageError(
+                f"agent.url: {endpoint.url}: no chat model {endpoint.model} there (HTTP 404"
+                f"{said(endpoint, response)}); name it with agent.model=…, and let the address end "
+                "as the server's own documentation says, mostly in /v1"
             )
 
     def _outage(self, silent: float, reason: str) -> str:

@@ -36,8 +36,8 @@ _BEST_LAYER: Final = {
     ("xlm-roberta", 24, 1024): 17,
     ("distilbert", 6, 768): 5,
 }
-"""Layer whose embeddings agree best with people, by architecture, layers and width (bert-score,
-which measured them on WMT16)."""
+"""Layer whose embeddings agree best with people, by architecture, layers and width (bert-score
+0.3.13, which measured them on WMT16)."""
 
 
 class BertScore:

@@ -238,6 +238,15 @@ def test_an_external_agents_wrong_token_is_said_at_once(stub: Callable[..., Stub
     assert time.monotonic() - started < 5
 
 
+def test_an_external_agent_without_the_model_is_said_at_once(
+    stub: Callable[..., StubServer],
+) -> None:
+    settings = replace(SETTINGS, backend="external", patience_s=60)
+    endpoint = stub(lambda body, number: 404).endpoint
+    with pytest.raises(UsageError, match=r"no chat model .* there \(HTTP 404.*agent\.model=…"):
+        AgentClient(settings, endpoints=[endpoint]).ask(questions(1))
+
+
 def test_a_question_that_a_server_cannot_take_is_a_failure(
     stub: Callable[..., StubServer],
 ) -> None:
