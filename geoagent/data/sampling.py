@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from geoagent.data.annotations import columns as annotated
+from geoagent.data.annotations import joined
 from geoagent.data.balance import as_map, as_tsv
 from geoagent.data.draw import Draw, draw
 from geoagent.data.pool import Pool, read_pool
@@ -135,10 +137,13 @@ def _write(part: Path, draws: Mapping[str, Draw], bar: Progress) -> dict[str, in
 
 
 def _chosen(drawn: Draw, prefix: str) -> Iterator[dict[str, Any]]:
-    """The chosen rows in the file's order; their ids are unique among several sources."""
+    """The chosen rows in the file's order, with what was annotated; their ids are unique among
+    several sources."""
+    said = annotated(drawn.pool.folder)
     with drawn.pool.file.open("rb") as file:
         for place in drawn.chosen.tolist():
             row = drawn.pool.read(place, file)
+            row = joined(row, said.get(str(row["id"]), {}))
             yield {**row, "id": f"{prefix}-{row['id']}", "source": prefix} if prefix else row
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from geoagent import cli
 from geoagent.data import sampling
+from geoagent.data.annotations import ELEMENTS
 from geoagent.data.pool import _EXAMPLES, named, read_pool
 from geoagent.data.record import read_records
 from geoagent.data.sampling import Source, sample
@@ -91,6 +92,17 @@ def test_a_sample_is_a_dataset_folder_of_its_own(source: Path, tmp_path: Path) -
     taken = dict(zip(CODES, draws["world"].taken.tolist(), strict=True))
     assert by_country == [taken["PE"], taken["FR"], taken["LI"]]
     assert taken["FR"] > taken["PE"] > 5 * taken["LI"]
+
+
+def test_annotations_come_with_their_images(source: Path, tmp_path: Path) -> None:
+    scene = dict.fromkeys(ELEMENTS, "no")
+    said = {"locatability": 10, "scene": scene, "model": "m", "prompt": 1}
+    lines = [{"id": str(row["id"]), **said} for row in rows()]
+    write_jsonl(source / "annotations.jsonl", lines)
+    sample([Source(source, 20)], tmp_path / "sample", seed=0)
+    records, _ = read_records(tmp_path / "sample")
+    assert {record.extra["scene"]["sign"] for record in records} == {"no"}
+    assert 10 not in {record.extra["locatability"] for record in records}  # a row's own counts
 
 
 def test_what_is_written_beside_it_tells_how_it_was_made(source: Path, tmp_path: Path) -> None:
