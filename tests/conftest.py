@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 KINDS = ("unit", "integration", "cluster")
+NEVER_SKIPPED = [Path(__file__).parent / name for name in ("cluster", "unit/report")]
+"""What needs Slurm or a browser, which CI has."""
 
 # Machines are shared: how long an example takes says nothing.
 settings.register_profile("geoagent", deadline=None)
@@ -20,6 +22,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fault-table", action="store_true", help="write docs/reference/faults.md anew"
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI, where everything can be had, a skipped test of these is a failure."""
+    report = yield
+    here = any(item.path.is_relative_to(folder) for folder in NEVER_SKIPPED)
+    if os.environ.get("CI") and report.skipped and here:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

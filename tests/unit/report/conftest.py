@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,6 @@ PLACES = (
     ("Fiji", "Central", "Suva", "FJ", -18.14161, 178.44149),
 )
 REASONING = "The sign is in this country's language, and the plants fit as well."
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI, where a browser can be had, a skipped test is a failure."""
-    report = yield
-    if os.environ.get("CI") and report.skipped and item.path.is_relative_to(Path(__file__).parent):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
-    return report
 
 
 def truth(index: int) -> dict[str, Any]:
