@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from geoagent.config import ClusterConfig, Config, GrpoConfig, LoraConfig, SftConfig
+from geoagent.data.needs import evaluation_split
 from jobs.batches import batches
 from jobs.display import plain_table
 from jobs.group import Group, Member
@@ -87,11 +88,29 @@ def _lines(config: Config, plan: Plan, slurm: bool) -> Iterator[str]:
         )
         weights = config.rewards.weights.items()
         yield f"rewards: {', '.join(f'{name} {weight:g}' for name, weight in weights)}"
+    if "eval" in stages:
+        yield f"eval: {_evaluation(config)}"
     if plan.agent is not None:
         clients = ", ".join(stage.name for stage in plan.stages if stage.needs_agent)
         yield f"agent: {config.agent.model} ({config.agent.backend}), asked by {clients}"
     elif any(stage.needs_agent for stage in plan.stages):
         yield f"agent: {config.agent.url} (external)"
+
+
+def _evaluation(config: Config) -> str:
+    """What is evaluated on, and how."""
+    settings = config.eval
+    folder = settings.path or config.data.path or "the drawn sample"
+    limit = settings.limit or config.data.limit
+    return ", ".join(
+        [
+            f"{settings.benchmark}, split '{evaluation_split(config)}' of {folder}",
+            *([f"the first {limit}"] if limit else []),
+            f"{settings.engine}, batches of {settings.batch_size}",
+            f"names judged by the rules of {settings.rules}",
+            "rewards too" if settings.rewards else "no rewards",
+        ]
+    )
 
 
 def _where(cluster: ClusterConfig) -> str:

@@ -19,6 +19,7 @@ from geoagent.data.record import (
     RECORDS_FILE,
     Record,
     Rejected,
+    as_text,
     parse_line,
     read_bytes,
     reason_kind,
@@ -100,7 +101,7 @@ class Pool:
         more."""
         file.seek(int(self.offsets[place]))
         try:
-            row = parse_line(file.readline().decode("utf-8", errors="replace"))
+            row = parse_line(as_text(file.readline()))
         except ValueError:
             row = {}
         if mark(str(row.get("id")), self.seed) != int(self.marks[place]):
@@ -129,7 +130,8 @@ def read_pool(
 
     A row's country is that of its `country_code`, else of its country's name, else of its
     coordinates. A row without one, at sea, is left out. Of rows with the same id the first counts.
-    UsageError without a records.jsonl.
+    UsageError without a records.jsonl,
+    or if there are several splits and none is chosen.
     """
     reader = _Reader(folder, seed, split)
     size = reader.file.stat().st_size if reader.file.is_file() else 0
@@ -152,6 +154,7 @@ class _Reader:
         self._hash = hashlib.sha256()
         self._refusals = Refusals()
         self._rows = 0
+        self._splits: Counter[str] = Counter()
         self._offsets, self._marks = array("q"), array("Q")
         self._countries, self._cells = array("h"), array("H")
         self._asked: list[tuple[int, float, float]] = []
@@ -162,10 +165,11 @@ class _Reader:
             return
         row: dict[str, Any] = {}
         try:
-            row = parse_line(raw.decode("utf-8", errors="replace"))
+            row = parse_line(as_text(raw))
             if self.split is not None and (row.get("split") or DEFAULT_SPLIT) != self.split:
                 return
             record = to_record(row)
+            self._splits[record.split] += 1
         except ValueError as error:
             self._refusals.add(number, str(row.get("id", ""))[:200], str(error))
         else:
@@ -193,9 +197,19 @@ class _Reader:
                 self._countries[place] = _number(spot.country_code)
         self._asked.clear()
 
+    def _check_splits(self) -> None:
+        """What is trained on and what is tested on are not to be mixed without a word."""
+        if self.split is None and len(self._splits) > 1:
+            listed = ", ".join(f"{name} ({n})" for name, n in sorted(self._splits.items()))
+            raise UsageError(
+                f"{self.file}: has the splits {listed}; say which to draw from: "
+                f"--split {self._splits.most_common(1)[0][0]}"
+            )
+
     def pool(self) -> Pool:
         import numpy as np
 
+        self._check_splits()
         self._ask()
         home = np.frombuffer(self._countries, dtype=np.int16)
         everything = Pool(

@@ -169,7 +169,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a file that are not empty, with their numbers from 1; UsageError without it."""
     for number, _, raw in read_bytes(path):
         if raw.strip():
-            yield number, raw.decode("utf-8", errors="replace")
+            yield number, as_text(raw)
 
 
 def read_bytes(path: Path) -> Iterator[tuple[int, int, bytes]]:
@@ -189,8 +189,20 @@ def read_bytes(path: Path) -> Iterator[tuple[int, int, bytes]]:
         ) from error
 
 
+BAD_BYTES: Final = re.compile("[\udc80-\udcff]")
+"""What `as_text` makes of bytes that are not UTF-8."""
+NOT_UTF8: Final = "not UTF-8; convert the file, such as with: iconv -f latin1 -t utf-8"
+
+
+def as_text(raw: bytes) -> str:
+    """A line as text; `parse_line` refuses it if it is not UTF-8."""
+    return raw.decode("utf-8", errors="surrogateescape")
+
+
 def parse_line(line: str) -> dict[str, Any]:
     """The JSON object of a line; ValueError if it is none."""
+    if BAD_BYTES.search(line):
+        raise ValueError(NOT_UTF8)
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -125,7 +125,7 @@ def _extract(
     for number in np.flatnonzero(missed).tolist():
         failures[number] = failure(rows[number])
     judged = np.array(judge(rows, rules), dtype=np.int8).reshape(-1, 2)
-    parsed = [is_parsed(row["completion"]) if "completion" in row else _UNKNOWN for row in rows]
+    parsed = [_parsed(row) for row in rows]
     columns = Columns(
         distance, failures, np.array(parsed, dtype=np.int8), judged[:, 0], judged[:, 1]
     )
@@ -195,6 +195,12 @@ def failure(row: Row) -> Failure:
     if "answer" not in row and "completion" not in row:
         return Failure.UNEXPLAINED
     return Failure.NOT_GEOCODED if split_parts(answer_text(row)) else Failure.NO_ANSWER
+
+
+def _parsed(row: Row) -> int:
+    if "completion" in row:
+        return is_parsed(row["completion"])
+    return 0 if isinstance(row.get("answer"), Missing) else _UNKNOWN
 
 
 def is_parsed(completion: object) -> bool:

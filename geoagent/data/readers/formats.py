@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from geoagent.data.record import parse_line
+from geoagent.data.record import BAD_BYTES, NOT_UTF8, as_text, parse_line
 
 Row = dict[str, Any]
 Item = tuple[int, Row | str]
@@ -64,12 +64,19 @@ def read_rows(
             raise UnreadableError("the file is empty")
         elif path.suffix == ".parquet":
             yield from _parquet(path, position, skip)
+        elif _is_utf16(path):
+            raise UnreadableError("UTF-16; convert the file with: iconv -f utf-16 -t utf-8")
         elif path.suffix in TEXT_SUFFIXES:
             yield from _after(skip, _table(path, position, header))
         else:
             yield from _after(skip, _json(path, position))
     except OSError as error:
         raise UnreadableError(f"cannot be read ({error.strerror or error})") from error
+
+
+def _is_utf16(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def _after(skip: int, items: Iterator[Item]) -> Iterator[Item]:
@@ -97,7 +104,7 @@ def _json(path: Path, position: Position) -> Iterator[Item]:
 
 def _is_object(line: bytes) -> bool:
     try:
-        parse_line(line.decode("utf-8", errors="replace"))
+        parse_line(as_text(line))
     except ValueError:
         return False
     return True
@@ -107,7 +114,8 @@ def _lines(file: IO[bytes], position: Position) -> Iterator[Item]:
     for number, raw in enumerate(file, start=1):
         position.done = file.tell()
         if raw.strip():
-            yield number, _object(raw.decode("utf-8-sig" if number == 1 else "utf-8", "replace"))
+            bom = codecs.BOM_UTF8 if number == 1 else b""
+            yield number, _object(as_text(raw.removeprefix(bom)))
 
 
 def _object(line: str) -> Row | str:
@@ -120,7 +128,7 @@ def _object(line: str) -> Row | str:
 def _array(file: IO[bytes], position: Position) -> Iterator[Item]:
     """The elements of an array, of which no more than one and a bit are in memory."""
     decoder = json.JSONDecoder()
-    text = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+    text = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
     buffer, place, number, chunk = "", 0, 0, _CHUNK
     begun = ended = False
     while True:
@@ -140,8 +148,12 @@ def _array(file: IO[bytes], position: Position) -> Iterator[Item]:
                 value, end = decoder.raw_decode(buffer, place)
                 if end == len(buffer) and not ended:
                     break  # a number may go on
+                bad = BAD_BYTES.search(buffer, place, end)
                 place, number, chunk = end, number + 1, _CHUNK
-                yield number, value if isinstance(value, dict) else "not a JSON object"
+                if bad:
+                    yield number, NOT_UTF8
+                else:
+                    yield number, value if isinstance(value, dict) else "not a JSON object"
         except (ValueError, RecursionError) as error:
             if ended or len(buffer) - place > _MOST:
                 raise UnreadableError(_broken(number, place == len(buffer), error)) from error
@@ -156,7 +168,9 @@ def _broken(number: int, cut: bool, error: Exception) -> str:
 def _members(file: IO[bytes]) -> Iterator[Item]:
     """Rows of one object: those of the only list it has, else its members."""
     try:
-        document = json.loads(file.read(_MOST + 1).decode("utf-8-sig", errors="replace"))
+        document = json.loads(file.read(_MOST + 1).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UnreadableError(NOT_UTF8) from error
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"not JSON ({error})") from error
     if not isinstance(document, dict):
@@ -195,6 +209,8 @@ def _table(path: Path, position: Position, header: Sequence[str] | None) -> Iter
                 continue
             if names is None:
                 names = [cell.strip() for cell in cells]
+            elif any(map(BAD_BYTES.search, cells)):
+                yield reader.line_num, NOT_UTF8
             elif len(cells) < len(names) or (exact and len(cells) > len(names)):
                 yield reader.line_num, f"{len(cells)} cells, but {len(names)} columns"
             else:
@@ -204,7 +220,8 @@ def _table(path: Path, position: Position, header: Sequence[str] | None) -> Iter
 def _decoded(file: IO[bytes], position: Position) -> Iterator[str]:
     for number, raw in enumerate(file):
         position.done += len(raw)
-        yield raw.decode("utf-8" if number else "utf-8-sig", errors="replace").replace("\0", "")
+        text = raw.decode("utf-8" if number else "utf-8-sig", errors="surrogateescape")
+        yield text.replace("\0", "")
 
 
 # --- Parquet ---------------------------------------------------------------------------------

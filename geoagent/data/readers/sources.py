@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+from fnmatch import fnmatch
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -89,7 +90,7 @@ def find_files(entry: Source, place: Path, split: str | None) -> list[Published]
     """The files of a dataset in a folder, in order of split and name; or the one file that `place`
     is. UsageError says what was expected if there are none."""
     if place.is_file():
-        return [Published(place, split or next(iter(entry.files)))]
+        return [Published(place, split or _split_of(entry, place))]
     if not place.is_dir():
         raise UsageError(f"{place}: there is no such file or folder")
     # A split that no file is for may be one that the rows name.
@@ -102,6 +103,20 @@ def find_files(entry: Source, place: Path, split: str | None) -> list[Published]
     if not found:
         raise UsageError(_nothing(entry, place, wanted))
     return found
+
+
+def _split_of(entry: Source, file: Path) -> str:
+    """The split that a file's name belongs to; UsageError if several could be."""
+    fits = [
+        name
+        for name, patterns in entry.files.items()
+        if any(fnmatch(file.name, pattern.rpartition("/")[2]) for pattern in patterns)
+    ]
+    chosen = fits or list(entry.files)
+    if len(chosen) > 1:
+        names = " or ".join(f"--split {name}" for name in chosen)
+        raise UsageError(f"{file}: its name does not tell its split; say {names}")
+    return chosen[0]
 
 
 def _first(place: Path, patterns: Sequence[str]) -> list[Path]:

@@ -16,7 +16,7 @@ from geoagent import cli
 from geoagent.data import sampling
 from geoagent.data.annotations import ELEMENTS
 from geoagent.data.pool import _EXAMPLES, named, read_pool
-from geoagent.data.record import read_records
+from geoagent.data.record import NOT_UTF8, read_records, reason_kind
 from geoagent.data.sampling import Source, sample
 from geoagent.errors import UsageError
 from geoagent.files import write_json, write_jsonl
@@ -92,6 +92,15 @@ def test_a_sample_is_a_dataset_folder_of_its_own(source: Path, tmp_path: Path) -
     taken = dict(zip(CODES, draws["world"].taken.tolist(), strict=True))
     assert by_country == [taken["PE"], taken["FR"], taken["LI"]]
     assert taken["FR"] > taken["PE"] > 5 * taken["LI"]
+
+
+def test_splits_are_not_mixed_without_a_word(tmp_path: Path) -> None:
+    lines = [{**row, "split": "test" if n % 3 else "train"} for n, row in enumerate(rows())]
+    source = dataset(tmp_path / "both", lines)
+    with pytest.raises(UsageError, match=r"has the splits test \(\d+\), train \(\d+\); .* --split"):
+        sample([Source(source, 9)], tmp_path / "out")
+    sample([Source(source, 9)], tmp_path / "out", split="train")
+    assert {row["split"] for row in written(tmp_path / "out")} == {"train"}
 
 
 def test_annotations_come_with_their_images(source: Path, tmp_path: Path) -> None:
@@ -248,7 +257,8 @@ def test_lines_that_are_no_rows_are_told(tmp_path: Path) -> None:
     pool = read_pool(folder, 0)
     assert len(pool.marks) == 9
     assert pool.rows == 12
-    assert sorted(pool.refusals.counts) == ["not JSON", "not a JSON object"]
+    expected = {"not JSON", reason_kind(NOT_UTF8), "not a JSON object"}
+    assert set(pool.refusals.counts) == expected
 
 
 def test_a_country_is_known_by_code_or_name_or_place_and_the_sea_is_none(tmp_path: Path) -> None:

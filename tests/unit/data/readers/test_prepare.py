@@ -26,7 +26,7 @@ from geoagent.data.readers.images import FileIndex, Workers, hash64
 from geoagent.data.readers.output import Output, Seen
 from geoagent.data.readers.plan import Plan, Request, make_plan
 from geoagent.data.readers.prepare import prepare
-from geoagent.data.record import read_records
+from geoagent.data.record import NOT_UTF8, read_records
 from geoagent.errors import UsageError
 from geoagent.geo.gazetteer import gazetteer
 from tests.unit.data.readers.publish import (
@@ -196,13 +196,48 @@ def test_a_parquet_that_is_broken_inside(tmp_path: Path) -> None:
     assert summary["rejected"] >= 1
 
 
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_json_that_is_not_utf8(tmp_path: Path, form: str) -> None:
+    put(tmp_path / "in", "imgs/a.jpg")
+    rows = [
+        json.dumps({**GOOD, "country": name}, ensure_ascii=False) for name in ("Peru", "Brésil")
+    ]
+    text = "\n".join(rows) if form == "lines" else f"[{', '.join(rows)}]"
+    write(tmp_path / "in/gre_seed.json", text.encode("latin1"))
+    prepare(make_plan(Request("gre30k-seed", tmp_path / "in")), tmp_path / "out", workers=1)
+    assert [row["reason"] for row in rejected(tmp_path / "out")] == [NOT_UTF8]
+    assert [record.country for record in read_records(tmp_path / "out")[0]] == ["Peru"]
+
+
+def test_a_table_that_is_not_utf8(tmp_path: Path) -> None:
+    put(tmp_path / "in", "a.jpg", "b.jpg")
+    table = "image,latitude,longitude,country\na.jpg,1,2,Peru\nb.jpg,1,2,Brésil\n"
+    description = "mine: {title: Mine, files: {train: [train.csv], test: [test.csv]}}\n"
+    write(tmp_path / "mine.yaml", description.encode())
+    write(tmp_path / "in/test.csv", table.encode("latin1"))
+    request = Request(str(tmp_path / "mine.yaml"), tmp_path / "in/test.csv")
+    prepare(make_plan(request), tmp_path / "out", workers=1)
+    assert [row["reason"] for row in rejected(tmp_path / "out")] == [NOT_UTF8]
+    (record,) = read_records(tmp_path / "out")[0]
+    assert (record.country, record.split) == ("Peru", "test")  # by the file's name
+    write(tmp_path / "in/test.csv", table.encode("utf-16"))
+    with pytest.raises(UsageError, match="UTF-16; convert the file"):
+        prepare(make_plan(request), tmp_path / "out-16", workers=1)
+    (tmp_path / "in/test.csv").rename(tmp_path / "in/other.csv")
+    request = Request(str(tmp_path / "mine.yaml"), tmp_path / "in/other.csv")
+    with pytest.raises(
+        UsageError, match="does not tell its split; say --split train or --split test"
+    ):
+        make_plan(request)
+
+
 def test_lines_that_are_no_json(tmp_path: Path) -> None:
     put(tmp_path / "in", "a.jpg")
     lines = ["{cut", json.dumps(GOOD), "", "[]", '{"image": "\ud800"}']
     write(tmp_path / "in/gre_seed.jsonl", "\n".join(lines).encode("utf-8", "surrogatepass"))
     prepare(make_plan(Request("gre30k-seed", tmp_path / "in")), tmp_path / "out", workers=1)
     told = [(row["line"], row["reason"].partition(" (")[0]) for row in rejected(tmp_path / "out")]
-    assert told == [(1, "not JSON"), (4, "not a JSON object"), (5, "latitude: missing")]
+    assert told == [(1, "not JSON"), (4, "not a JSON object"), (5, NOT_UTF8)]
 
 
 def test_a_table_whose_last_row_is_cut(tmp_path: Path) -> None:
