@@ -253,7 +253,7 @@ def _without_area(home: Entry, parts: list[str]) -> Entry:
             return replace(found, misspelt=found.misspelt or area.misspelt)
     found = _finest(code, parts[1:], None)
     if found is None or (city and city.population >= found.population):
-        return next(iter(areas), None) or found or home
+        return next(iter(areas), home)
     return found
 
 
