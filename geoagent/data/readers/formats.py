@@ -104,7 +104,7 @@ def _json(path: Path, position: Position) -> Iterator[Item]:
 
 def _is_object(line: bytes) -> bool:
     try:
-        parse_line(as_text(line))
+        parse_line(line.decode("utf-8", errors="replace"))
     except ValueError:
         return False
     return True

@@ -200,7 +200,7 @@ def test_a_parquet_that_is_broken_inside(tmp_path: Path) -> None:
 def test_json_that_is_not_utf8(tmp_path: Path, form: str) -> None:
     put(tmp_path / "in", "imgs/a.jpg")
     rows = [
-        json.dumps({**GOOD, "country": name}, ensure_ascii=False) for name in ("Peru", "Brésil")
+        json.dumps({**GOOD, "country": name}, ensure_ascii=False) for name in ("Brésil", "Peru")
     ]
     text = "\n".join(rows) if form == "lines" else f"[{', '.join(rows)}]"
     write(tmp_path / "in/gre_seed.json", text.encode("latin1"))
