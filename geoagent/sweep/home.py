@@ -1,0 +1,70 @@
+"""The folder of a sweep: sweep.json, a run directory for each trial and for each shared stage."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from geoagent.errors import UsageError
+from geoagent.files import read_json, write_json
+from geoagent.run import Run
+
+SWEEP_FILE: Final = "sweep.json"
+RESULTS: Final = "results"
+"""Folder of the tables and pictures, in the sweep's."""
+
+
+@dataclass
+class Row:
+    """A point of the table, with the run directory of each of its seeds."""
+
+    point: str
+    settings: dict[str, Any]
+    dimensions: dict[str, Any]
+    stages: list[str]
+    published: str | None
+    runs: dict[str, str]
+    """By seed, the name of its folder in the sweep's."""
+
+
+@dataclass
+class SweepHome:
+    """What sweep.json says.
+
+    `words` and `source` are what the sweep was last called with; `stages` has by a stage's key the
+    name of the folder whose run makes it, also of points that are in the YAML no longer.
+    """
+
+    path: Path
+    source: str
+    title: str
+    words: list[str]
+    seeds: list[int]
+    parallel: int | None
+    metrics: list[str]
+    published: str | None
+    rows: list[Row] = field(default_factory=list)
+    stages: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path) -> SweepHome:
+        """UsageError if no sweep has its folder here."""
+        if not (path / SWEEP_FILE).is_file():
+            raise UsageError(f"{path}: not a sweep's folder (it has no {SWEEP_FILE})")
+        document = read_json(path / SWEEP_FILE)
+        rows = [Row(**row) for row in document.pop("rows")]
+        return cls(path=path, rows=rows, **document)
+
+    def save(self) -> None:
+        document = asdict(self)
+        del document["path"]
+        write_json(self.path / SWEEP_FILE, document)
+
+    def run(self, folder: str) -> Run:
+        return Run(self.path / folder)
+
+    def left(self) -> list[str]:
+        """Folders of runs that belong to no point of the YAML any more, shared stages aside."""
+        named = {folder for row in self.rows for folder in row.runs.values()}
+        return sorted({*self.stages.values()} - named)
