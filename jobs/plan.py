@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from geoagent.config import Config, StageResources
@@ -12,12 +12,14 @@ from geoagent.errors import UsageError
 
 STAGES: Final = ("prepare", "sft", "grpo", "eval")
 AGENT: Final = "agent"
+COLLECT: Final = "collect"
 _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "prepare": ("geoagent.train", "prepare"),
     "sft": ("geoagent.train", "sft"),
     "grpo": ("geoagent.train", "grpo"),
     "eval": ("geoagent.evaluate",),
     AGENT: ("geoagent.agent.server",),
+    COLLECT: ("geoagent.sweep",),
 }
 TRAINING: Final = ("sft", "grpo")
 
@@ -25,13 +27,15 @@ TRAINING: Final = ("sft", "grpo")
 @dataclass(frozen=True)
 class StagePlan:
     """One job. `module`, a module and its arguments, is run with python -m; `after` are the stages
-    that must succeed first."""
+    that must succeed first. `requires` are stages that must have finished when it starts, where
+    the scheduler is only told to wait until they have ended."""
 
     name: str
     module: tuple[str, ...]
     resources: StageResources
     after: tuple[str, ...] = ()
     needs_agent: bool = False
+    requires: tuple[str, ...] = ()
 
     @property
     def processes(self) -> int:
@@ -65,14 +69,34 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     if skipped:
         notes.append(f"finished already, left out: {', '.join(skipped)}")
     ordered = [name for name in STAGES if name in names and name not in finished]
+    return plan_stages(config, ordered, notes=notes)
+
+
+def plan_stages(
+    config: Config,
+    names: Sequence[str],
+    requires: Sequence[str] = (),
+    then: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Just these stages, one after the other: they go on from those it `requires`, and what comes
+    `then` is somebody else's."""
     stages = tuple(
-        _stage(config, name, tuple(ordered[:index][-1:]), tuple(ordered[index + 1 :]))
-        for index, name in enumerate(ordered)
+        replace(
+            _stage(config, name, tuple(names[:index][-1:]), (*names[index + 1 :], *then)),
+            requires=tuple(requires),
+        )
+        for index, name in enumerate(names)
     )
     needs = any(stage.needs_agent for stage in stages)
     served = needs and config.agent.backend != "external"
     agent = StagePlan(AGENT, _MODULES[AGENT], config.cluster.agent) if served else None
     return Plan(stages, agent, tuple(notes))
+
+
+def collector(config: Config) -> StagePlan:
+    """The job that makes a sweep's tables when all else has ended."""
+    return StagePlan(COLLECT, _MODULES[COLLECT], config.cluster.prepare)
 
 
 def check_stages(names: Sequence[str]) -> None:
