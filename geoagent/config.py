@@ -168,6 +168,9 @@ class GrpoConfig:
     """Passes over the training split; not used if max_steps is set."""
     max_steps: int | None = _limited(None, low=1)
     """Optimizer steps; null: as many as `epochs` makes."""
+    limit: int | None = _limited(None, low=1)
+    """Train on this many samples of the training split, drawn with the seed: the samples of a
+    smaller limit are among those of a larger one. null: all."""
     batch_size: int = _limited(1, low=1)
     """Completions a device and step."""
     gradient_accumulation: int = _limited(8, low=1)
@@ -363,6 +366,9 @@ class EvalConfig:
     """0 is greedy."""
     limit: int | None = _limited(None, low=1)
     """Use only the first rows; null: data.limit."""
+    models: str = _limited("all", choices=("all", "last"))
+    """Which of the run's: `all` (base, SFT, GRPO, as far as there are), or `last`, the one that
+    training led to, which is what the points of a sweep are compared by."""
     rules: str = _limited("geoagent", choices=RULE_NAMES)
     """Whose rules the metrics follow; `geovista` is for figures beside GeoVista's on GeoBench."""
     rewards: bool = True

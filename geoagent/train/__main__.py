@@ -81,7 +81,7 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
     os.environ["GEOAGENT_STAGE"] = stage
     prepare_torch()
     from geoagent.rewards.registry import weighted
-    from geoagent.train.arguments import grpo_arguments, sft_arguments
+    from geoagent.train.arguments import grpo_arguments, grpo_dataset, sft_arguments
     from geoagent.train.checkpoints import discard_incomplete, is_last, latest
 
     if int(os.environ.get("RANK", "0")) == 0:
@@ -99,6 +99,10 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
     else:
         from swift.pipelines import rlhf_main
 
+        whole = grpo_dataset(config, run) == str(run.dataset("grpo"))
+        if config.grpo.limit is not None and whole and int(os.environ.get("RANK", "0")) == 0:
+            said = f"grpo: grpo.limit is {config.grpo.limit}, and there are no more rows: all count"
+            print(said, file=sys.stderr, flush=True)
         rlhf_main(grpo_arguments(config, run, weighted(config.rewards)))
     checkpoint = latest(run.checkpoints(stage))
     if checkpoint is None:

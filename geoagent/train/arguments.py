@@ -42,6 +42,7 @@ def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
     model, adapters = starting_model(config, run)
     flags |= {
         "rlhf_type": "grpo",
+        "dataset": grpo_dataset(config, run),
         "model": _weights(grpo, flags, model),
         "ref_model": model if adapters is None and grpo.lora.rank == 0 else None,
         "adapters": adapters,
@@ -62,6 +63,22 @@ def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
     if grpo.vllm:
         flags |= {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": grpo.vllm_memory}
     return _flatten(flags)
+
+
+def grpo_dataset(config: Config, run: Run) -> str:
+    """GRPO's rows, or as many of them as `grpo.limit` says, in ms-swift's words.
+
+    `FILE#N` is the first N of all rows in an order that ms-swift draws with data_seed, so that the
+    rows of a smaller N are among those of a larger one. It repeats rows to make up an N above what
+    there is; then the file alone is named.
+    """
+    file = run.dataset("grpo")
+    limit = config.grpo.limit
+    if limit is None:
+        return str(file)
+    with file.open("rb") as lines:
+        count = sum(1 for _ in lines)
+    return f"{file}#{limit}" if limit < count else str(file)
 
 
 def _weights(settings: SftConfig | GrpoConfig, flags: Flags, model: str) -> str:
