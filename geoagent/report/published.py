@@ -24,11 +24,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of a benchmark; `images` is how many it has, None where no paper says."""
+    """What is known of a benchmark; `images` is how many it has, None where no paper says, `base`
+    the model that the papers trained."""
 
     title: str
     rows: tuple[Row, ...]
     images: int | None = None
+    base: str = ""
 
 
 def published(benchmark: str) -> Published | None:
@@ -45,6 +47,7 @@ def _benchmarks() -> dict[str, Published]:
         name: Published(
             title=benchmark["title"],
             images=benchmark.get("images"),
+            base=document["base"],
             rows=tuple(_row(row, document["sources"]) for row in benchmark["rows"]),
         )
         for name, benchmark in document["benchmarks"].items()

@@ -21,7 +21,7 @@ class Column:
     heading: str
     meaning: str
     form: str = "percent"
-    """percent, whole or km"""
+    """percent, whole, km or decimal"""
     lower_is_better: bool = False
 
 
@@ -131,6 +131,8 @@ def shown(value: float | None, form: str) -> str:
         return "–"
     if form == "percent":
         return "100" if value == 1 else f"{100 * value:.1f}"
+    if form == "decimal":
+        return f"{value:.3f}"
     if form == "km" and abs(value) < 100:
         return f"{value:.1f}"
     return f"{value:,.0f}"

@@ -1,0 +1,373 @@
+"""The table of a sweep as text, Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from geoagent.report.tables import COLUMNS, Column, shown
+from geoagent.sweep.results import DONE, Estimate, PointResult, Results, TrialResult
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+NOTHING: Final = "–"
+_WIDTH: Final = 40
+"""Letters of a text column in the text table, before it is broken."""
+
+_UNLIMITED: Final = 1000
+"""Letters of a line that nobody's window cuts."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class SweepTable:
+    """Headings and a row a point, as they are written; `texts` are the numbers of the columns that
+    are not figures. `notes` stand below, then `problems`: a line for each trial that failed."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    texts: frozenset[int]
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def column(metric: str) -> Column:
+    """How a figure is headed and written; those that the report does not know by their names."""
+    known = next((one for one in COLUMNS if one.key == metric), None)
+    if known is not None:
+        return known
+    if metric.endswith("_rate") or "accuracy" in metric:
+        return Column(metric, metric, f"{metric}, %")
+    if metric.startswith(("failures.", "named.", "agent.")):
+        return Column(metric, metric, metric, "whole")
+    return Column(metric, metric, metric, "decimal")
+
+
+def heading(metric: str) -> str:
+    """With its unit where the numbers are not as in metrics.json."""
+    one = column(metric)
+    return f"{one.heading}, %" if one.form == "percent" else one.heading
+
+
+def sweep_table(results: Results) -> SweepTable:
+    """What each point changes, its figures with the published ones beside them, and its state."""
+    names = short_keys(results.varied)
+    usual = _usual_stages(results.points)
+    printed = {
+        m for m in results.metrics if any(_published(p, m) != NOTHING for p in results.points)
+    }
+    best = {metric: _best(results.points, metric) for metric in results.metrics}
+    several = len({trial.seed for trial in results.trials}) > 1
+    headings, texts = ["point", "changes"], {0, 1}
+    for metric in results.metrics:
+        headings += [heading(metric)] + (["published"] if metric in printed else [])
+    unfinished = any(trial.state != DONE for trial in results.trials)
+    if unfinished:
+        texts.add(len(headings))
+        headings.append("state")
+    rows = []
+    for point in results.points:
+        cells = [Cell(point.name), Cell(changes(point, names, usual))]
+        for metric in results.metrics:
+            text = estimate_text(point.estimate(metric), metric, several)
+            cells.append(Cell(text, point.name in best[metric]))
+            cells += [Cell(_published(point, metric))] if metric in printed else []
+        rows.append((*cells, *([Cell(state_text(point.trials))] if unfinished else [])))
+    notes = (*_legend(several, unfinished, names), *results.notes)
+    return SweepTable(tuple(headings), tuple(rows), frozenset(texts), notes, problems(results))
+
+
+def _legend(several: bool, unfinished: bool, names: Mapping[str, str]) -> Iterator[str]:
+    if several:
+        yield "Mean ± sample standard deviation over the seeds (how many have the figure)."
+    if unfinished:
+        yield "Seeds that are not done count in no figure."
+    cut = [f"{short} = {key}" for key, short in names.items() if short != key]
+    if cut:
+        yield f"Keys: {', '.join(cut)}."
+
+
+def estimate_text(estimate: Estimate | None, metric: str, several: bool = True) -> str:
+    """`mean ± deviation (seeds)`; without the deviation of one seed, and without the number where
+    the sweep has only one."""
+    if estimate is None:
+        return NOTHING
+    form = column(metric).form
+    spread = f" ± {shown(estimate.deviation, form)}" if estimate.deviation is not None else ""
+    return shown(estimate.mean, form) + spread + (f" ({estimate.count})" if several else "")
+
+
+def _published(point: PointResult, metric: str) -> str:
+    figures = point.published.figures if point.published else {}
+    return shown(figures.get(metric), column(metric).form)
+
+
+def _best(points: Sequence[PointResult], metric: str) -> set[str]:
+    """Points with the best mean, as far as can be seen; nobody where all are alike."""
+    form, lower = column(metric).form, column(metric).lower_is_better
+    estimates = {point.name: point.estimate(metric) for point in points}
+    means = {name: one.mean for name, one in estimates.items() if one is not None}
+    if len(means) < 2:
+        return set()
+    best = shown(min(means.values()) if lower else max(means.values()), form)
+    alike = {name for name, mean in means.items() if shown(mean, form) == best}
+    return alike if len(alike) < len(means) else set()
+
+
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """By dotted key, its shortest tail that no other has."""
+    tails = Counter(tail for key in keys for tail in _tails(key))
+    return {
+        key: next(tail for tail in _tails(key) if tails[tail] == 1) for key in dict.fromkeys(keys)
+    }
+
+
+def _tails(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[-length:]) for length in range(1, len(parts) + 1)]
+
+
+def _usual_stages(points: Sequence[PointResult]) -> list[str]:
+    counts = Counter(tuple(point.row.stages) for point in points)
+    return list(counts.most_common(1)[0][0]) if counts else []
+
+
+def changes(point: PointResult, names: Mapping[str, str], usual: Sequence[str]) -> str:
+    """A point's settings, and its stages where they are not the usual ones."""
+    parts = [f"{names.get(key, key)}={value_text(v)}" for key, v in point.row.settings.items()]
+    if point.row.stages != list(usual):
+        parts.append(f"stages={'+'.join(point.row.stages)}")
+    return ", ".join(parts) or NOTHING
+
+
+def value_text(value: Any) -> str:
+    """A value as YAML has it, in short."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def state_text(trials: Sequence[TrialResult]) -> str:
+    """What has become of a point's trials; of several that are not alike, how many of each."""
+    told = Counter(_told(trial) for trial in trials)
+    if len(trials) == 1 or set(told) == {DONE}:
+        return next(iter(told), "")
+    return "; ".join(f"{count} {text}" for text, count in told.items())
+
+
+def _told(trial: TrialResult) -> str:
+    if trial.state == "missing":
+        seen = f" ({trial.why})" if trial.why else " is next"
+        return f"missing: {trial.stage}{seen}"
+    if trial.state == "failed":
+        return f"failed at {trial.stage}"
+    return f"stopped early {trial.why}" if trial.state == "stopped early" else trial.state
+
+
+def problems(results: Results) -> tuple[str, ...]:
+    """A line for each trial that failed, with its cause."""
+    return tuple(
+        f"{trial.folder}: {trial.stage}: {trial.why}"
+        for trial in results.trials
+        if trial.state == "failed"
+    )
+
+
+# --- forms -------------------------------------------------------------------------------------
+
+
+def rich_table(table: SweepTable, title: str) -> Table:
+    """For a terminal; the best of a column is bold and has an asterisk, which needs no colours."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for number, name in enumerate(table.headings):
+        if number in table.texts:
+            made.add_column(Text(name), overflow="fold", max_width=_WIDTH)
+        else:
+            made.add_column(Text(name), justify="right", no_wrap=True)
+    for row in table.rows:
+        made.add_row(*(_rich_cell(cell) for cell in row))
+    return made
+
+
+def _rich_cell(cell: Cell) -> Any:
+    from rich.text import Text
+
+    return Text(f"{cell.text} *", style="bold") if cell.best else Text(cell.text)
+
+
+def console_for(table: SweepTable) -> Console:
+    """Standard output, as wide as the table needs in a file or in a terminal that is too narrow for
+    it: a number is never cut."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    needed = console.measure(rich_table(table, "")).minimum
+    if console.is_terminal and needed <= console.width:
+        return console
+    return Console(highlight=False, width=_UNLIMITED)
+
+
+def print_table(table: SweepTable, title: str, console: Console) -> None:
+    """The table with what stands below it."""
+    console.print(rich_table(table, title))
+    for line in _below(table):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _below(table: SweepTable) -> list[str]:
+    marked = any(cell.best for row in table.rows for cell in row)
+    lines = ["*: best of its column."] if marked else []
+    lines += table.notes
+    if table.problems:
+        lines += [f"Failed ({len(table.problems)}):", *(f"  {line}" for line in table.problems)]
+    return lines
+
+
+def text(table: SweepTable, title: str) -> str:
+    """As in a terminal that is as wide as it needs."""
+    from rich.console import Console
+
+    output = io.StringIO()
+    console = Console(file=output, width=_UNLIMITED, color_system=None, force_terminal=False)
+    print_table(table, title, console)
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip() + "\n"
+
+
+def markdown(table: SweepTable, title: str) -> str:
+    """A pipe table, the best bold, and the notes as a list."""
+    from tabulate import tabulate
+
+    rows = [
+        [f"**{_pipe(cell.text)}**" if cell.best else _pipe(cell.text) for cell in row]
+        for row in table.rows
+    ]
+    body = tabulate(
+        rows,
+        [_pipe(name) for name in table.headings],
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=[_side(table, number) for number in range(len(table.headings))] if rows else None,
+    )
+    lines = [f"- {_pipe(line)}" for line in table.notes]
+    lines += [f"- failed: {_pipe(line)}" for line in table.problems]
+    return "\n".join([f"## {_pipe(title)}", "", body, "", *lines]).rstrip() + "\n"
+
+
+_MARKS: Final = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<[]#"})
+
+
+def _pipe(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    return " ".join(text.split()).translate(_MARKS)
+
+
+def _side(table: SweepTable, number: int) -> str:
+    return "left" if number in table.texts else "right"
+
+
+def latex(table: SweepTable, title: str) -> str:
+    """A table of the package booktabs, the best bold, notes and failures as comments."""
+    from tabulate import tabulate
+
+    rows = [
+        [rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text) for cell in row]
+        for row in table.rows
+    ]
+    body = tabulate(
+        rows,
+        [_tex(name) for name in table.headings],
+        tablefmt="latex_raw",
+        disable_numparse=True,
+        colalign=[_side(table, number) for number in range(len(table.headings))] if rows else None,
+    )
+    for rule in ("toprule", "midrule", "bottomrule"):  # no cell has a backslash that is not ours
+        body = body.replace(r"\hline", rf"\{rule}", 1)
+    notes = [f"% {' '.join(line.split())}" for line in (*table.notes, *table.problems)]
+    caption = rf"\caption{{{_tex(title)}}}"
+    lines = [r"% \usepackage{booktabs}", *notes, r"\begin{table}", r"\centering", caption]
+    return "\n".join([*lines, body, r"\end{table}"]) + "\n"
+
+
+_SIGNS: Final = {
+    "±": r"$\pm$",
+    "≤": r"$\leq$",
+    "–": "--",
+    "−": "$-$",
+    "×": r"$\times$",
+    "…": r"\ldots{}",
+}
+
+
+def _tex(text: str) -> str:
+    """Text as LaTeX, also where a font or an input encoding lacks its signs."""
+    from tabulate import LATEX_ESCAPE_RULES
+
+    rules = {**LATEX_ESCAPE_RULES, **_SIGNS}
+    return "".join(rules.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def csv_text(results: Results) -> str:
+    """A row a trial in full precision, with every figure that some trial has."""
+    seconds = list(dict.fromkeys(stage for t in results.trials for stage in t.seconds))
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(
+        ["point", "seed", "folder", "state", "stage", "why"]
+        + [f"settings.{key}" for key in results.varied]
+        + [f"figures.{name}" for name in results.names]
+        + [f"seconds.{stage}" for stage in seconds]
+    )
+    for trial in results.trials:
+        row = [trial.point, trial.seed, trial.folder, trial.state, trial.stage, trial.why]
+        row += [_plain(trial.settings.get(key)) for key in results.varied]
+        row += [trial.figures.get(name) for name in results.names]
+        row += [trial.seconds.get(stage) for stage in seconds]
+        writer.writerow(row)
+    return output.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | None) else json.dumps(value)
+
+
+def document(results: Results) -> dict[str, Any]:
+    """results.json: everything in full precision."""
+    return {
+        "title": results.home.title,
+        "metrics": list(results.metrics),
+        "states": results.states(),
+        "points": [
+            {
+                "point": point.name,
+                "settings": point.row.settings,
+                "dimensions": point.row.dimensions,
+                "stages": point.row.stages,
+                "figures": _estimates(point, results.names),
+                "published": dict(point.published.figures) if point.published else None,
+            }
+            for point in results.points
+        ],
+        "trials": [asdict(trial) for trial in results.trials],
+        "notes": list(results.notes),
+    }
+
+
+def _estimates(point: PointResult, names: Sequence[str]) -> dict[str, Any]:
+    found = {name: point.estimate(name) for name in names}
+    return {name: asdict(one) for name, one in found.items() if one is not None}
