@@ -157,6 +157,21 @@ class SftConfig:
 
 
 @dataclass
+class StopEarlyConfig:
+    """Early stop of a sweep's hopeless points, by successive halving."""
+
+    study: str | None = None
+    """Folder that the points of a sweep share; a sweep sets it. null: nothing is stopped."""
+    first_step: int = _limited(20, low=1)
+    """Optimizer steps up to the first comparison; each further one is after `factor` times as
+    many."""
+    factor: int = _limited(3, low=2)
+    """Of the points that have come to a comparison, the best 1/factor go on."""
+    by: list[str] = field(default_factory=list)
+    """Rewards whose mean, without weights, is compared; []: all that have a weight."""
+
+
+@dataclass
 class GrpoConfig:
     """Group relative policy optimisation (GeoAgent stage 2)."""
 
@@ -214,6 +229,7 @@ class GrpoConfig:
     """Steps between two points of the curves."""
     log_completions: bool = True
     """Keep the completions in the stage's folder."""
+    stop_early: StopEarlyConfig = field(default_factory=StopEarlyConfig)
 
 
 @dataclass
@@ -697,13 +713,16 @@ def check_weights(weights: Mapping[str, float], sources: Mapping[str, str] | Non
         key = f"rewards.weights.{name}"
         source = sources.get(key, "config")
         if name not in REWARD_NAMES:
-            near = difflib.get_close_matches(name, REWARD_NAMES, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(REWARD_NAMES)}"
-            raise UsageError(f"{source}: {key}: unknown reward; {hint}")
+            raise UsageError(f"{source}: {key}: unknown reward; {_nearest_reward(name)}")
         if not math.isfinite(weight) or weight < 0:
             raise UsageError(f"{source}: {key}: {weight} is not a weight (0 or more, finite)")
     if not any(weights.values()):
         raise UsageError("config: rewards.weights: all are 0; nothing would be learnt")
+
+
+def _nearest_reward(name: str) -> str:
+    near = difflib.get_close_matches(name, REWARD_NAMES, n=1, cutoff=0.4)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(REWARD_NAMES)}"
 
 
 def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
@@ -727,6 +746,7 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         )
     if grpo.start_from == "sft" and config.sft.lora.rank and not grpo.lora.rank:
         yield "grpo.lora.rank", "0 (all parameters) cannot continue the adapters of sft.lora.rank"
+    yield from _stop_early_contradictions(config)
     consistency = config.rewards.consistency
     if consistency.full_characters <= consistency.min_characters:
         yield "rewards.consistency.full_characters", "must be above min_characters"
@@ -751,6 +771,28 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
             )
     if config.container != ContainerConfig():
         yield "container", "images are not there yet; jobs run in this environment (leave it out)"
+
+
+def _stop_early_contradictions(config: Config) -> Iterator[tuple[str, str]]:
+    stop_early, weights = config.grpo.stop_early, config.rewards.weights
+    for name in stop_early.by:
+        if name not in REWARD_NAMES:
+            yield "grpo.stop_early.by", f"unknown reward '{name}'; {_nearest_reward(name)}"
+        elif stop_early.by.count(name) > 1:
+            yield "grpo.stop_early.by", f"names {name} twice"
+        elif stop_early.study is not None and not weights.get(name):
+            yield (
+                "grpo.stop_early.by",
+                f"{name} has no weight in rewards.weights, so training does not compute it",
+            )
+    if stop_early.study == "":
+        yield "grpo.stop_early.study", "is empty; name a folder, or null"
+    steps = config.grpo.max_steps
+    if stop_early.study is not None and steps is not None and stop_early.first_step >= steps:
+        yield (
+            "grpo.stop_early.first_step",
+            f"{stop_early.first_step} is not below grpo.max_steps ({steps}): it would stop nothing",
+        )
 
 
 def _geocoder_contradictions(geocoder: GeocoderConfig) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from geoagent.config import Config, resolve
 from geoagent.errors import UsageError
-from geoagent.files import short
+from geoagent.files import read_if_there, short
 from geoagent.run import Run
 from geoagent.sweep.home import SweepHome
 from jobs.advice import resuming
@@ -231,7 +231,8 @@ def _report(config: Config, run: Run, jobs: Jobs, seconds: float) -> None:
     shown = short(run.path)
     if any(job.stage == "eval" for job in jobs.jobs):
         chosen = run.evaluation(config.eval.benchmark) / "table.txt"
-        print(chosen.read_text(encoding="utf-8"))
+        skipped = read_if_there(run.done_file("eval")).get("skipped")
+        print(f"not evaluated: {skipped}" if skipped else chosen.read_text(encoding="utf-8"))
         for table in sorted((run.path / "eval").glob("*/table.txt")):
             if table != chosen:
                 print(f"also evaluated: {table.parent.name} ({short(table)})")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ADAPTER_FILE: Final = "adapter_config.json"
 
+_CALLBACKS: Final = ("geoagent_progress", "geoagent_seal", "geoagent_stop")
+
 Flags = dict[str, str | int | float | bool | list[str] | None]
 
 
@@ -60,6 +62,8 @@ def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
         "log_completions": grpo.log_completions,
         "use_vllm": grpo.vllm,
     }
+    if grpo.stop_early.study is not None:
+        flags["callbacks"] = [*_CALLBACKS, "geoagent_stop_early"]
     if grpo.vllm:
         flags |= {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": grpo.vllm_memory}
     return _flatten(flags)
@@ -158,7 +162,7 @@ def _common(config: Config, run: Run, stage: str, settings: SftConfig | GrpoConf
         "save_total_limit": settings.keep_checkpoints,
         "logging_steps": settings.logging_steps,
         "external_plugins": str(Path(__file__).with_name("plugin.py")),
-        "callbacks": ["geoagent_progress", "geoagent_seal", "geoagent_stop"],
+        "callbacks": [*_CALLBACKS],
         **_tuner(settings.lora),
         **_device(settings),
     }
