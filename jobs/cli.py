@@ -16,7 +16,7 @@ from geoagent.config import Config
 from geoagent.errors import UsageError, exit_code
 from geoagent.run import Run
 from jobs.command import command
-from jobs.plan import AGENT, STAGES
+from jobs.plan import AGENT, COLLECT, STAGES
 
 _EXAMPLES = """examples:
   python -m jobs submit sft grpo eval recipe=demo name=first
@@ -223,6 +223,8 @@ def _newest_logs(run: Run, stage: str | None) -> list[Path]:
 
     if stage == AGENT:
         return newest_logs(agent_folder(run.agent))
+    if stage == COLLECT:
+        return newest_logs(run.stage(COLLECT))
     group = Group.of(run)
     if group is not None:
         return [path for one in group.runs() for path in _newest_logs(one, stage)]

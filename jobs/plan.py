@@ -9,10 +9,11 @@ from typing import Final
 
 from geoagent.config import Config, StageResources
 from geoagent.errors import UsageError
+from geoagent.sweep.home import RESULTS
 
 STAGES: Final = ("prepare", "sft", "grpo", "eval")
 AGENT: Final = "agent"
-COLLECT: Final = "collect"
+COLLECT: Final = RESULTS
 _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "prepare": ("geoagent.train", "prepare"),
     "sft": ("geoagent.train", "sft"),

@@ -87,7 +87,7 @@ def sweep(request: Request) -> int:
 
 def results(request: Request) -> int:
     """Print the sweep's tables as they are now, and write them to its folder."""
-    from geoagent.sweep.results import show_results, write_results
+    from geoagent.sweep.report import show_results, write_results
 
     path, _ = find(request)
     show_results(write_results(SweepHome.open(path)))
@@ -237,7 +237,7 @@ def _run_here(planned: _Planned) -> int:
         print(f"[{number}/{len(planned.members)}]", end=" ", flush=True)
         if run_chain(member, again) is None:
             failed.append(member.run.path.name)
-    from geoagent.sweep.results import show_results, write_results
+    from geoagent.sweep.report import show_results, write_results
 
     show_results(write_results(SweepHome.open(home.path)))
     if failed:
