@@ -6,11 +6,11 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from geoagent.config import GROUPS, Config
+from geoagent.config import GROUPS, REWARD_NAMES, Config, StopEarlyConfig
 from geoagent.errors import UsageError
 from geoagent.files import short
 from geoagent.run import Run
@@ -28,6 +28,8 @@ from jobs.sweep.layout import Layout, lay_out
 from jobs.sweep.situation import Situation, clear, look, missing
 
 NOTHING: Final = "nothing was written or submitted"
+STUDY: Final = "halving"
+"""Folder in the sweep's where its trials tell each other how good they are."""
 _PLACE: Final = ("name", "runs_dir")
 """Settings that say where a sweep is, and nothing of its points."""
 
@@ -153,8 +155,25 @@ def _merged(before: Sequence[str], now: Sequence[str]) -> list[str]:
 
 
 def _sharing_study(sweep: Sweep, found: Sequence[Trial], path: Path) -> Sequence[Trial]:
-    """With successive halving, all trials look at one study."""
-    return found
+    """With successive halving, all trials look at one study, and at rewards that all have: their
+    weights differ, so that sums of them could not be compared. UsageError if they have none."""
+    if sweep.stop_early is None:
+        return found
+    trained = [trial.config.rewards.weights for trial in found if "grpo" in trial.keys]
+    common = [name for name in REWARD_NAMES if all(weights.get(name) for weights in trained)]
+    settings = {"by": common, **sweep.stop_early}
+    if not settings["by"]:
+        raise UsageError(
+            f"{sweep.source}: stop_early: no reward has a weight in all points, so that they "
+            "cannot be compared"
+        )
+    study = StopEarlyConfig(study=str(path / STUDY), **settings)
+    return [
+        replace(
+            trial, config=replace(trial.config, grpo=replace(trial.config.grpo, stop_early=study))
+        )
+        for trial in found
+    ]
 
 
 def _problems(planned: _Planned) -> Iterator[str]:
