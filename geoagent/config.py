@@ -14,7 +14,8 @@ import difflib
 import math
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -533,7 +534,7 @@ def load(files: Sequence[Path | str] = (), overrides: Sequence[str] = ()) -> Con
     sources: dict[str, str] = {}
     for layer in layers:
         _check_keys(layer.values, Config, "", layer.source)
-        _check_environment(layer)
+        check_environment(layer.values, layer.source)
         try:
             merged = typing.cast(DictConfig, OmegaConf.merge(merged, layer.values))
         except OmegaConfBaseException as error:
@@ -567,10 +568,10 @@ def to_yaml(config: Config) -> str:
 
 def _read_layers(path: Path, parents: tuple[Path, ...]) -> list[_Layer]:
     """Layers of a file: those of its `defaults:` list, then its own keys."""
-    source = _shown(path)
+    source = shown(path)
     if path.resolve() in parents:
-        raise UsageError(f"{source}: defaults: names itself (through {_shown(parents[-1])})")
-    values = _read_yaml(path)
+        raise UsageError(f"{source}: defaults: names itself (through {shown(parents[-1])})")
+    values = read_yaml(path)
     defaults = values.pop("defaults", OmegaConf.create([]))
     if not OmegaConf.is_list(defaults) or not all(isinstance(name, str) for name in defaults):
         raise UsageError(f"{source}: defaults: expected a list of GROUP/CHOICE names")
@@ -578,13 +579,13 @@ def _read_layers(path: Path, parents: tuple[Path, ...]) -> list[_Layer]:
     for name in defaults:
         child = CONFIG_ROOT / f"{name}.yaml"
         if not child.is_file():
-            raise UsageError(f"{source}: defaults: {name}: no file {_shown(child)}{_near(child)}")
+            raise UsageError(f"{source}: defaults: {name}: no file {shown(child)}{_near(child)}")
         layers += _read_layers(child, (*parents, path.resolve()))
     return [*layers, _Layer(source, values)]
 
 
-def _read_yaml(path: Path) -> DictConfig:
-    source = _shown(path)
+def read_yaml(path: Path) -> DictConfig:
+    source = shown(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -646,14 +647,14 @@ def all_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _check_environment(layer: _Layer) -> None:
+def check_environment(values: DictConfig, source: str) -> None:
     """Interpolated variables end up in config.yaml, so none may be a secret."""
-    text = OmegaConf.to_yaml(layer.values)
+    text = OmegaConf.to_yaml(values)
     for word in _SECRET_WORDS:
         for line in text.splitlines():
             if "${" in line and word in line.upper():
                 raise UsageError(
-                    f"{layer.source}: {line.strip()}: secrets are not read into the "
+                    f"{source}: {line.strip()}: secrets are not read into the "
                     "configuration; name the variable instead (agent.token_variable)"
                 )
 
@@ -669,14 +670,17 @@ def _leaves(values: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def validate(config: Config, sources: Mapping[str, str] | None = None) -> None:
     """Check ranges, choices and what must hold between keys; raises UsageError."""
-    sources = sources or {}
+    for key, problem in _problems(config):
+        raise UsageError(f"{(sources or {}).get(key, 'config')}: {key}: {problem}")
+
+
+def _problems(config: Config) -> Iterator[tuple[str, str]]:
     for key, value, limits in _values(config, ""):
         problem = _out_of_range(value, limits)
         if problem:
-            raise UsageError(f"{sources.get(key, 'config')}: {key}: {problem}")
-    check_weights(config.rewards.weights, sources)
-    for key, problem in _contradictions(config):
-        raise UsageError(f"{sources.get(key, 'config')}: {key}: {problem}")
+            yield key, problem
+    yield from _weight_problems(config.rewards.weights)
+    yield from _contradictions(config)
 
 
 def _values(node: Any, prefix: str) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
@@ -706,18 +710,21 @@ def _out_of_range(value: Any, limits: Mapping[str, Any]) -> str | None:
     return None
 
 
-def check_weights(weights: Mapping[str, float], sources: Mapping[str, str] | None = None) -> None:
+def check_weights(weights: Mapping[str, float]) -> None:
     """Rewards that exist, with finite weights of 0 or more, not all 0; raises UsageError."""
-    sources = sources or {}
+    for key, problem in _weight_problems(weights):
+        raise UsageError(f"config: {key}: {problem}")
+
+
+def _weight_problems(weights: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     for name, weight in weights.items():
         key = f"rewards.weights.{name}"
-        source = sources.get(key, "config")
         if name not in REWARD_NAMES:
-            raise UsageError(f"{source}: {key}: unknown reward; {_nearest_reward(name)}")
-        if not math.isfinite(weight) or weight < 0:
-            raise UsageError(f"{source}: {key}: {weight} is not a weight (0 or more, finite)")
+            yield key, f"unknown reward; {_nearest_reward(name)}"
+        elif not math.isfinite(weight) or weight < 0:
+            yield key, f"{weight} is not a weight (0 or more, finite)"
     if not any(weights.values()):
-        raise UsageError("config: rewards.weights: all are 0; nothing would be learnt")
+        yield "rewards.weights", "all are 0; nothing would be learnt"
 
 
 def _nearest_reward(name: str) -> str:
@@ -825,7 +832,138 @@ def _many(config: Config) -> bool:
     return resources.nodes * max(resources.gpus_per_node, resources.processes_per_node or 1) > 1
 
 
-def _shown(path: Path) -> str:
+# --- a few keys of a configuration that is there ----------------------------------------------
+
+
+def vary(base: Config, settings: Mapping[str, Any], source: str) -> Config:
+    """A copy of a checked configuration with a few dotted keys set, checked as `load` does.
+
+    Much faster than `load`. `rewards.weights.NAME` sets one weight and keeps the others. What is
+    not changed is shared with `base`. Raises UsageError that begins with `source`.
+    """
+    config = _with(base, typed(settings, source))
+    for key, problem in _problems(config):
+        raise UsageError(f"{source}: {key}: {problem}")
+    return config
+
+
+def dotted(values: Mapping[Any, Any], source: str) -> dict[str, Any]:
+    """Nested and dotted keys → dotted keys with what is given for each, whatever that is.
+
+    UsageError for a key that does not exist, a value where keys belong, a key that is there twice.
+    """
+    found: dict[str, Any] = {}
+    for key, value in _spread(values, "", source):
+        if key in found:
+            raise UsageError(f"{source}: {key}: is given twice")
+        found[key] = value
+    return found
+
+
+def typed(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Values of dotted keys as the schema has them (`"1e-4"` → 0.0001); ranges are not checked.
+
+    UsageError for a key that does not exist and for a value of another type.
+    """
+    return {key: _typed(key, value, source) for key, value in settings.items()}
+
+
+def kind_of(key: str, source: str) -> Any:
+    """The type hint of a dotted key, also of a group of keys or of one name of a mapping.
+
+    UsageError if there is no such key.
+    """
+    return _place(key, source)[1]
+
+
+def value_of(config: Config, key: str) -> Any:
+    """The value of a dotted key that exists; of a reward that has no weight: 0."""
+    node: Any = config
+    for name in key.split("."):
+        node = node.get(name, 0.0) if isinstance(node, dict) else getattr(node, name)
+    return node
+
+
+def is_group(kind: Any) -> bool:
+    """Whether keys belong below a key of this type."""
+    return dataclasses.is_dataclass(kind) or typing.get_origin(kind) is dict
+
+
+def _spread(values: Mapping[Any, Any], prefix: str, source: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        key = f"{prefix}{name!s}"
+        if not is_group(kind_of(key, source)):
+            yield key, value
+        elif isinstance(value, Mapping):
+            yield from _spread(value, f"{key}.", source)
+        else:
+            raise UsageError(f"{source}: {key}: expected a group of keys, not a value")
+
+
+@cache
+def _hints() -> dict[str, tuple[type, Any]]:
+    """By dotted key, groups included: the class that it is a field of, and its type hint."""
+    found: dict[str, tuple[type, Any]] = {}
+    groups: list[tuple[str, type]] = [("", Config)]
+    for prefix, schema in groups:
+        for name, hint in typing.get_type_hints(schema).items():
+            found[f"{prefix}{name}"] = (schema, hint)
+            if dataclasses.is_dataclass(hint):
+                groups.append((f"{prefix}{name}.", typing.cast(type, hint)))
+    return found
+
+
+def _place(key: str, source: str) -> tuple[type, Any]:
+    """The class that a dotted key is a field of, and its type hint."""
+    known = _hints()
+    if key in known:
+        return known[key]
+    parent, _, name = key.rpartition(".")
+    schema, hint = known.get(parent, (Config, Config))
+    if parent and typing.get_origin(hint) is dict and name:
+        return schema, typing.get_args(hint)[1]
+    while parent and parent not in known:
+        parent = parent.rpartition(".")[0]
+    group = known[parent][1] if parent else Config
+    siblings = typing.get_type_hints(group) if dataclasses.is_dataclass(group) else {}
+    raise UsageError(f"{source}: {key}: unknown key{_nearest_key(key, siblings)}")
+
+
+@cache
+def _node(schema: type) -> DictConfig:
+    return OmegaConf.structured(schema)
+
+
+def _typed(key: str, value: Any, source: str) -> Any:
+    """Through OmegaConf, so that it is what `load` would make of it."""
+    schema, hint = _place(key, source)
+    if is_group(hint):
+        raise UsageError(f"{source}: {key}: expected a group of keys, not a value")
+    node = _node(schema)
+    names = key.split(".")[-1 if key in _hints() else -2 :]
+    try:
+        OmegaConf.update(node, ".".join(names), value)
+        for name in names:
+            node = node[name]
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{source}: {key}: {str(error).splitlines()[0]}") from error
+    return OmegaConf.to_object(node) if OmegaConf.is_config(node) else node
+
+
+def _with(node: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of a dataclass or mapping with dotted keys set."""
+    below: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        name, _, rest = key.partition(".")
+        below.setdefault(name, {})[rest] = value
+    changes = {
+        name: rests[""] if "" in rests else _with(getattr(node, name), rests)
+        for name, rests in below.items()
+    }
+    return {**node, **changes} if isinstance(node, dict) else replace(node, **changes)
+
+
+def shown(path: Path) -> str:
     """Path as a person would write it: shipped files by their name under configs/."""
     try:
         return str(Path("configs") / path.resolve().relative_to(CONFIG_ROOT))
@@ -836,7 +974,7 @@ def _shown(path: Path) -> str:
 def _near(path: Path) -> str:
     names = [file.name for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {_shown(path.parent / near[0])}?" if near else ""
+    return f"; did you mean {shown(path.parent / near[0])}?" if near else ""
 
 
 def _plain(error: Exception) -> str:

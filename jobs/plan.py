@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from geoagent.config import Config, StageResources
-from geoagent.errors import UsageError
+from geoagent.stages import STAGES, TRAINING, asks_agent, check_stages, needs_sft
 from geoagent.sweep.home import RESULTS
 
-STAGES: Final = ("prepare", "sft", "grpo", "eval")
 AGENT: Final = "agent"
 COLLECT: Final = RESULTS
 _MODULES: Final[dict[str, tuple[str, ...]]] = {
@@ -22,7 +20,6 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     AGENT: ("geoagent.agent.server",),
     COLLECT: ("geoagent.sweep",),
 }
-TRAINING: Final = ("sft", "grpo")
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     """
     check_stages(wanted)
     names, notes = set(wanted), []
-    if "grpo" in names and config.grpo.start_from == "sft" and not {"sft"} & {*names, *finished}:
+    if needs_sft(config, names) and not {"sft"} & {*names, *finished}:
         names.add("sft")
         notes.append("grpo starts from an SFT checkpoint that this run has not yet: sft is added")
     if names - set(finished):
@@ -100,17 +97,6 @@ def collector(config: Config) -> StagePlan:
     return StagePlan(COLLECT, _MODULES[COLLECT], config.cluster.prepare)
 
 
-def check_stages(names: Sequence[str]) -> None:
-    """UsageError unless these are stages, and at least one."""
-    if not names:
-        raise UsageError(f"no stage given; there are: {', '.join(STAGES)}")
-    for name in names:
-        if name not in STAGES:
-            near = difflib.get_close_matches(name, STAGES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(STAGES)}"
-            raise UsageError(f"unknown stage '{name}'; {hint}")
-
-
 def _stage(config: Config, name: str, after: tuple[str, ...], then: tuple[str, ...]) -> StagePlan:
     told = ("--then", *then) if name == "prepare" else ()
     return StagePlan(
@@ -120,10 +106,3 @@ def _stage(config: Config, name: str, after: tuple[str, ...], then: tuple[str, .
         after,
         needs_agent=asks_agent(config, name),
     )
-
-
-def asks_agent(config: Config, stage: str) -> bool:
-    """Whether a stage's rewards need the agent."""
-    if config.rewards.weights.get("consistency", 0.0) <= 0:
-        return False
-    return stage == "grpo" or (stage == "eval" and config.eval.rewards)
