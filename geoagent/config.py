@@ -597,7 +597,7 @@ def read_yaml(path: Path) -> DictConfig:
     try:
         values = OmegaConf.create(text)
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UsageError(f"{source}: not valid YAML ({_plain(error)})") from error
+        raise UsageError(f"{source}: not valid YAML ({_yaml_problem(error)})") from error
     if not isinstance(values, DictConfig):
         raise UsageError(f"{source}: expected keys and values at the top level")
     return values
@@ -841,10 +841,16 @@ def vary(base: Config, settings: Mapping[str, Any], source: str) -> Config:
     Much faster than `load`. `rewards.weights.NAME` sets one weight and keeps the others. What is
     not changed is shared with `base`. Raises UsageError that begins with `source`.
     """
-    config = _with(base, typed(settings, source))
+    config = unchecked(base, typed(settings, source))
     for key, problem in _problems(config):
         raise UsageError(f"{source}: {key}: {problem}")
     return config
+
+
+def unchecked(base: Config, settings: Mapping[str, Any]) -> Config:
+    """A copy of a configuration with dotted keys set to values that have the schema's types; they
+    may contradict each other."""
+    return typing.cast(Config, _with(base, settings))
 
 
 def dotted(values: Mapping[Any, Any], source: str) -> dict[str, Any]:
@@ -921,6 +927,8 @@ def _place(key: str, source: str) -> tuple[type, Any]:
     parent, _, name = key.rpartition(".")
     schema, hint = known.get(parent, (Config, Config))
     if parent and typing.get_origin(hint) is dict and name:
+        if parent == "rewards.weights" and name not in REWARD_NAMES:
+            raise UsageError(f"{source}: {key}: unknown reward; {_nearest_reward(name)}")
         return schema, typing.get_args(hint)[1]
     while parent and parent not in known:
         parent = parent.rpartition(".")[0]
@@ -951,7 +959,6 @@ def _typed(key: str, value: Any, source: str) -> Any:
 
 
 def _with(node: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of a dataclass or mapping with dotted keys set."""
     below: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         name, _, rest = key.partition(".")
@@ -975,6 +982,12 @@ def _near(path: Path) -> str:
     names = [file.name for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     return f"; did you mean {shown(path.parent / near[0])}?" if near else ""
+
+
+def _yaml_problem(error: Exception) -> str:
+    """What a YAML parser says is wrong, with the line."""
+    problem, mark = (getattr(error, name, None) for name in ("problem", "problem_mark"))
+    return f"line {mark.line + 1}: {problem}" if problem and mark else _plain(error)
 
 
 def _plain(error: Exception) -> str:

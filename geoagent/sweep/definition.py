@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,27 +18,31 @@ from geoagent.config import (
     CONFIG_ROOT,
     GROUPS,
     Config,
+    StopEarlyConfig,
     check_environment,
     dotted,
     read_yaml,
     resolve,
     shown,
     typed,
+    unchecked,
+    value_of,
     vary,
 )
 from geoagent.errors import UsageError
-from geoagent.stages import STAGES, check_stages
 from geoagent.sweep.constraints import Constraints
-from geoagent.sweep.keys import stage_keys
-from geoagent.sweep.points import (
-    Point,
+from geoagent.sweep.fields import (
     check_fields,
     check_name,
-    grid_points,
-    point_settings,
-    random_points,
+    nearest,
+    published_benchmark,
+    seed_numbers,
+    stage_names,
+    texts,
     whole,
 )
+from geoagent.sweep.keys import stage_keys
+from geoagent.sweep.points import Point, grid_points, named_points, random_points
 
 SWEEPS: Final = CONFIG_ROOT / "sweep"
 _FIELDS: Final = (
@@ -60,6 +64,8 @@ _FIELDS: Final = (
 _STAGES: Final = ("sft", "grpo", "eval")
 _SHARED: Final = ("prepare", "sft")
 _METRICS: Final = ("accuracy_25km", "accuracy_200km", "accuracy_750km")
+_PLAIN: Final = re.compile(r"[\w./-]+")
+_STOP_EARLY: Final = "grpo.stop_early."
 
 
 @dataclass(frozen=True)
@@ -114,29 +120,30 @@ def read_sweep(
     path = _find(str(source))
     text = shown(path)
     document = _document(path, text)
-    given = [word for word in words if not word.startswith("name=")]
     named = [word.removeprefix("name=") for word in words if word.startswith("name=")]
-    name = check_name(name or (named[-1] if named else path.stem), "name")
-    all_words = _words(document, given, text)
-    base = _base(all_words, given, text)
-    stages = _stages(document.get("stages", list(_STAGES)), f"{text}: stages")
-    benchmark = _benchmark(document.get("published"), f"{text}: published")
-    points = _points(document, base, stages, benchmark, text)
-    return Sweep(
+    given = [word for word in words if not word.startswith("name=")]
+    name = check_name(name or (named or [path.stem])[-1], "name")
+    own, settings = _own_words(document, given, text)
+    rest = [word for word in given if word not in own]
+    base = _base((*own, *rest), given, settings, text)
+    sweep = Sweep(
         name=name,
-        title=str(document.get("title") or name),
+        title=str(document.get("title", name)),
         source=str(path),
-        words=tuple(all_words),
+        words=(*own, *rest),
         base=base,
-        stages=stages,
-        points=points,
-        seeds=_seeds(list(seeds) or document.get("seeds") or [base.seed], f"{text}: seeds"),
+        stages=stage_names(document.get("stages", list(_STAGES)), f"{text}: stages"),
+        points=(),
+        seeds=seed_numbers(list(seeds) or document.get("seeds", [base.seed]), f"{text}: seeds"),
         parallel=_parallel(parallel, document.get("parallel"), text),
         shared=_shared(document.get("shared", list(_SHARED)), f"{text}: shared"),
         metrics=_metrics(document.get("metrics", list(_METRICS)), f"{text}: metrics"),
-        published=benchmark,
-        stop_early=_stop_early(document.get("stop_early"), f"{text}: stop_early"),
+        published=_published(document.get("published"), f"{text}: published"),
+        stop_early=_stop_early(document.get("stop_early"), base, f"{text}: stop_early"),
     )
+    sweep = replace(sweep, points=_points(document, sweep, text))
+    _check_given(sweep, given)
+    return sweep
 
 
 def trials(sweep: Sweep) -> Sequence[Trial]:
@@ -157,39 +164,56 @@ def trials(sweep: Sweep) -> Sequence[Trial]:
     _check_different(first, source)
     for stage in sweep.shared:
         _check_shared(stage, first, base, source)
+    if sweep.stop_early is not None:
+        _check_stop_early(sweep.stop_early, first, source)
     return found
 
 
 def _check_different(found: Sequence[Trial], source: str) -> None:
-    seen: dict[tuple[str, ...], Point] = {}
+    seen: dict[tuple[str, ...], Trial] = {}
     for trial in found:
-        other = seen.setdefault(tuple(trial.keys.values()), trial.point)
-        if other is not trial.point:
-            raise UsageError(
-                f"{source}: {trial.point.where}: {trial.point.name} is the same as {other.name} "
-                f"({other.where}); take one of them out"
-            )
+        other = seen.setdefault(tuple(trial.keys.values()), trial)
+        if other is trial:
+            continue
+        point = trial.point
+        both = {**point.settings, **other.point.settings}
+        idle = [key for key in both if value_of(trial.config, key) != value_of(other.config, key)]
+        reason = f" ({', '.join(idle)} changes no result here)" if idle else ""
+        cure = "leave one out with constraints:" if point.dimensions else "take one of them out"
+        raise UsageError(
+            f"{source}: {point.where}: {point.name} is the same as {other.point.name}{reason}; "
+            f"{cure}"
+        )
 
 
 def _check_shared(stage: str, found: Sequence[Trial], base: Config, source: str) -> None:
-    """UsageError names the setting that makes a stage of one point another than the others'."""
+    """UsageError names the setting that makes a stage of one point another than that of others."""
     having = [trial for trial in found if stage in trial.keys]
-    counts = Counter(trial.keys[stage] for trial in having)
-    if len(counts) < 2:
+    count = len({trial.keys[stage] for trial in having})
+    if count < 2:
         return
     usual = stage_keys(replace(base, seed=found[0].seed), [stage])[stage]
     trial = next(trial for trial in having if trial.keys[stage] != usual)
-    point, settings = trial.point, dict(trial.point.settings)
-    for key in settings:
-        rest = {name: value for name, value in settings.items() if name != key}
-        config = replace(vary(base, rest, source), seed=trial.seed)
+    point = trial.point
+    for key in point.settings:
+        rest = {name: value for name, value in point.settings.items() if name != key}
+        config = unchecked(base, {**rest, "seed": trial.seed})
         if stage_keys(config, point.stages)[stage] != trial.keys[stage]:
             break
     where = point.where if point.dimensions else f"{point.where}: {point.name}"
     raise UsageError(
         f"{source}: {where}: {key} changes {stage}, which all points share (it would run "
-        f"{len(counts)} times); take it out of the sweep, or allow it with shared: []"
+        f"{count} times); take it out of the sweep, or allow it with shared: []"
     )
+
+
+def _check_stop_early(settings: Mapping[str, Any], found: Sequence[Trial], source: str) -> None:
+    """That every point that has GRPO can be compared with the others."""
+    keys = {f"{_STOP_EARLY}{name}": value for name, value in settings.items()}
+    for trial in found:
+        if "grpo" in trial.keys:
+            study = {**keys, f"{_STOP_EARLY}study": "."}
+            vary(trial.config, study, f"{source}: stop_early: {trial.point.name}")
 
 
 def _find(source: str) -> Path:
@@ -199,9 +223,7 @@ def _find(source: str) -> Path:
     names = sorted(file.stem for file in SWEEPS.glob("*.yaml"))
     if source in names:
         return SWEEPS / f"{source}.yaml"
-    near = difflib.get_close_matches(source, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}, or FILE.yaml"
-    raise UsageError(f"{COMMAND_LINE}: {source}: no such sweep; {hint}")
+    raise UsageError(f"{COMMAND_LINE}: {source}: no such sweep; {nearest(source, names)}")
 
 
 def _document(path: Path, source: str) -> Mapping[str, Any]:
@@ -214,148 +236,97 @@ def _document(path: Path, source: str) -> Mapping[str, Any]:
     return check_fields(document, _FIELDS, source)
 
 
-def _words(document: Mapping[str, Any], given: Sequence[str], source: str) -> list[str]:
-    """The file's words, with the groups that the command line chooses, its settings, and the
-    command line's words."""
-    base = _texts(document.get("base", []), f"{source}: base")
-    chosen = {word.partition("=")[0]: word for word in given if word.partition("=")[0] in GROUPS}
-    used = {word.partition("=")[0] for word in base} & chosen.keys()
-    words = [chosen.get(word.partition("=")[0], word) for word in base]
-    settings = document.get("settings") or {}
+def _own_words(
+    document: Mapping[str, Any], given: Sequence[str], source: str
+) -> tuple[list[str], set[str]]:
+    """The file's words, and the keys of its settings, which are among them. What the command line
+    chooses of a group stands where the file's choice was."""
+    chosen = {_key(word): word for word in given if _key(word) in GROUPS}
+    words = texts(document.get("base", []), f"{source}: base")
+    base = [chosen.get(_key(word), word) for word in words]
     where = f"{source}: settings"
+    settings = document.get("settings", {})
     if not isinstance(settings, Mapping):
         raise UsageError(f"{where}: expected keys of the configuration")
     values = typed(dotted(settings, where), where)
-    for key, other in (("seed", "seeds:"), ("name", "name=… on the command line")):
-        if key in values:
-            raise UsageError(f"{where}: {key}: use {other}")
-    words += [f"{key}={_yaml(value)}" for key, value in values.items()]
-    return words + [word for word in given if word.partition("=")[0] not in used]
+    for key, cure in (("seed", "use seeds:"), ("name", "give name=… on the command line")):
+        if key in {*values, *map(_key, base)}:
+            raise UsageError(f"{where if key in values else f'{source}: base'}: {key}: {cure}")
+    return [*base, *(f"{key}={_yaml(value)}" for key, value in values.items())], {*values}
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0]
 
 
 def _yaml(value: Any) -> str:
-    """A value as a word of the command line has it."""
-    if isinstance(value, str) and OmegaConf.from_dotlist([f"x={value}"]).x == value:
-        return value
+    """A value as a word of the command line has it: plain, where that is read as the same."""
+    plain = isinstance(value, str) and _PLAIN.fullmatch(value)
+    if plain and OmegaConf.from_dotlist([f"x={value}"]).x == value:
+        return str(value)
     return json.dumps(value, ensure_ascii=False)
 
 
-def _base(words: Sequence[str], given: Sequence[str], source: str) -> Config:
+def _base(
+    words: Sequence[str], given: Sequence[str], settings: Container[str], source: str
+) -> Config:
+    """The configuration of these words; what is wrong with the file's own is said of the file."""
     try:
         return resolve(words)
     except UsageError as error:
-        text = str(error)
-        key = text.removeprefix(f"{COMMAND_LINE}: ").partition(":")[0].partition("=")[0]
-        if not text.startswith(f"{COMMAND_LINE}: ") or key in {w.partition("=")[0] for w in given}:
+        origin, _, problem = str(error).partition(": ")
+        key = _key(problem.partition(":")[0])
+        if origin not in (COMMAND_LINE, "config") or key in map(_key, given):
             raise
-        raise UsageError(f"{source}: base: {text.removeprefix(f'{COMMAND_LINE}: ')}") from error
+        part = "settings" if key in settings else "base"
+        raise UsageError(f"{source}: {part}: {problem}") from error
 
 
-def _points(
-    document: Mapping[str, Any],
-    base: Config,
-    stages: tuple[str, ...],
-    benchmark: str | None,
-    source: str,
-) -> tuple[Point, ...]:
+def _points(document: Mapping[str, Any], sweep: Sweep, source: str) -> tuple[Point, ...]:
     """Those with names, then the grid's, then random ones."""
-    limits = Constraints(
-        _texts(document.get("constraints") or [], f"{source}: constraints"),
-        f"{source}: constraints",
+    where = f"{source}: constraints"
+    limits = Constraints(texts(document.get("constraints", []), where), sweep.base, where)
+    named = named_points(
+        document.get("points", {}), sweep.stages, sweep.published, f"{source}: points"
     )
-    found = [
-        point
-        for point in _named(document.get("points") or {}, stages, benchmark, f"{source}: points")
-        if limits.allow(base, point.settings)
-    ]
-    if document.get("grid") is not None:
-        found += grid_points(document["grid"], base, stages, limits, f"{source}: grid")
-    if document.get("random") is not None:
-        found += random_points(document["random"], base, stages, limits, f"{source}: random")
+    found = [point for point in named if limits.allow(point.settings)]
+    if "grid" in document:
+        found += grid_points(document["grid"], sweep.stages, limits, f"{source}: grid")
+    if "random" in document:
+        found += random_points(document["random"], sweep.stages, limits, f"{source}: random")
+    if not found and limits:
+        raise UsageError(f"{where}: no point is left")
     if not found:
-        reason = "the constraints allow no point" if document.get("constraints") else "no points"
-        raise UsageError(f"{source}: {reason}; the sweep needs points:, grid: or random:")
+        raise UsageError(f"{source}: no points; name some in points:, grid: or random:")
     names = Counter(point.name for point in found)
-    for name, count in names.items():
-        if count > 1:
-            raise UsageError(
-                f"{source}: points: {name}: a point of the grid has that name; choose another"
-            )
+    twice = next((name for name, count in names.items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(f"{source}: points: {twice}: grid: or random: makes a point of that name")
     return tuple(found)
 
 
-def _named(values: Any, stages: tuple[str, ...], benchmark: str | None, source: str) -> list[Point]:
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{source}: expected names of points, each with its settings")
-    found = []
-    for key, value in values.items():
-        name = check_name(str(key), source)
-        where = f"{source}: {name}"
-        fields = check_fields(value or {}, ("settings", "stages", "published"), where)
-        own = _stages(fields["stages"], f"{where}: stages") if "stages" in fields else stages
-        settings = point_settings(fields.get("settings") or {}, where)
-        row = _row(fields.get("published"), benchmark, f"{where}: published")
-        found.append(Point(name, settings, own, published=row))
-    return found
+def _check_given(sweep: Sweep, given: Sequence[str]) -> None:
+    """UsageError if a setting of the command line would reach no point."""
+    common = set.intersection(*({*point.settings} for point in sweep.points))
+    for word in given:
+        if _key(word) in common:
+            raise UsageError(
+                f"{COMMAND_LINE}: {word}: every point of {shown(Path(sweep.source))} has its own "
+                f"{_key(word)}; leave it out"
+            )
 
 
-def _row(name: Any, benchmark: str | None, source: str) -> str | None:
-    """The name of a published row, if the benchmark has it."""
-    from geoagent.report.published import published
-
-    if name is None:
-        return None
-    if benchmark is None:
-        raise UsageError(f"{source}: of which benchmark? name it in published: of the sweep")
-    found = published(benchmark)
-    names = [row.name for row in found.rows] if found else []
-    if name not in names:
-        raise UsageError(f"{source}: {benchmark} has no row '{name}'; {_hint(str(name), names)}")
-    return str(name)
-
-
-def _benchmark(name: Any, source: str) -> str | None:
-    from geoagent.report.published import benchmarks, published
-
-    if name is None or (isinstance(name, str) and published(name)):
-        return name
-    raise UsageError(
-        f"{source}: no figures of '{name}' are known; {_hint(str(name), benchmarks())}"
-    )
-
-
-def _hint(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-
-
-def _texts(values: Any, source: str) -> list[str]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise UsageError(f"{source}: expected a list of texts")
-    return values
-
-
-def _stages(values: Any, source: str) -> tuple[str, ...]:
-    """Names of stages, in their order."""
-    names = _texts(values, source)
-    try:
-        check_stages(names)
-    except UsageError as error:
-        raise UsageError(f"{source}: {error}") from error
-    return tuple(stage for stage in STAGES if stage in names)
+def _published(name: Any, source: str) -> str | None:
+    return None if name is None else published_benchmark(name, source)
 
 
 def _shared(values: Any, source: str) -> tuple[str, ...]:
-    return _stages(values, source) if values != [] else ()
-
-
-def _seeds(values: Any, source: str) -> tuple[int, ...]:
-    if not isinstance(values, list) or not values:
-        raise UsageError(f"{source}: expected a list of whole numbers such as [0, 1, 2]")
-    found = tuple(whole(value, 0, source) for value in values)
-    if len({*found}) < len(found):
-        raise UsageError(f"{source}: {values} names a seed twice")
-    return found
+    if values == []:
+        return ()
+    names = stage_names(values, source)
+    if "eval" in names:
+        raise UsageError(f"{source}: eval: each point has its own; take it out")
+    return names
 
 
 def _parallel(given: int | None, value: Any, source: str) -> int | None:
@@ -365,18 +336,17 @@ def _parallel(given: int | None, value: Any, source: str) -> int | None:
 
 
 def _metrics(values: Any, source: str) -> tuple[str, ...]:
-    names = _texts(values, source)
-    if not names:
+    if values == []:
         raise UsageError(f"{source}: empty; name keys of metrics.json, or take it out")
-    if len({*names}) < len(names):
-        raise UsageError(f"{source}: a metric is there twice")
-    return tuple(names)
+    return tuple(texts(values, source))
 
 
-def _stop_early(values: Any, source: str) -> Mapping[str, Any] | None:
+def _stop_early(values: Any, base: Config, source: str) -> Mapping[str, Any] | None:
     """Settings of grpo.stop_early, without the folder that the points share."""
     if values is None:
         return None
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{source}: expected keys such as first_step")
-    return dict(values)
+    names = [item.name for item in fields(StopEarlyConfig) if item.name != "study"]
+    given = check_fields(values, names, source)
+    settings = typed({f"{_STOP_EARLY}{name}": value for name, value in given.items()}, source)
+    vary(base, settings, source)
+    return {key.removeprefix(_STOP_EARLY): value for key, value in settings.items()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
+import json
 import math
 import random
 import re
@@ -13,19 +13,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from geoagent.config import GROUPS, Config, all_keys, dotted, kind_of, typed
+from geoagent.config import GROUPS, all_keys, dotted, kind_of, typed
 from geoagent.errors import UsageError
 from geoagent.sweep.constraints import Constraints
+from geoagent.sweep.fields import (
+    LONGEST_NAME,
+    check_fields,
+    check_name,
+    published_row,
+    stage_names,
+    whole,
+)
 from geoagent.sweep.keys import IGNORED
 
 MAX_POINTS: Final = 10_000
 """More are a slip of the pen."""
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
-_LONGEST: Final = 60
 _TRIES: Final = 100
 """Draws for each random point that is wanted; constraints and repetitions use them up."""
 _DIGITS: Final = 4
 """Significant digits of a random number: enough for a search, and readable."""
+_FIELDS: Final = ("settings", "stages", "published")
+"""Of a point with a name."""
 _FIXED: Final[Mapping[str, str]] = {
     "name": "is the run's; the folder of the sweep is named on the command line (name=…)",
     "runs_dir": "is the same for all points; set it on the command line (runs_dir=…)",
@@ -54,36 +62,28 @@ class Point:
     where: str = "points"
 
 
-def point_settings(values: Any, source: str) -> dict[str, Any]:
-    """Settings of a point by dotted key, with the schema's types. UsageError for a key that all
-    points have in common."""
-    return typed(_own(values, source), source)
-
-
-def check_name(name: str, source: str) -> str:
-    """The name, if it can be a folder's."""
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"{source}: {name!r} is no name of a folder (at most {_LONGEST} letters, digits, "
-            "'.', '_', '-')"
-        )
-    return name
-
-
-def check_fields(values: Any, known: Sequence[str], source: str) -> Mapping[str, Any]:
-    """The mapping, if it has no other keys than these."""
+def named_points(
+    values: Any, stages: tuple[str, ...], benchmark: str | None, source: str
+) -> Iterator[Point]:
+    """Points by their names; `benchmark` is the one whose published rows they name."""
     if not isinstance(values, Mapping):
-        raise UsageError(f"{source}: expected keys and values ({', '.join(known)})")
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-            raise UsageError(f"{source}: {key}: unknown key; {hint}")
-    return values
+        raise UsageError(f"{source}: expected names of points, each with its settings")
+    for key, value in values.items():
+        name = check_name(str(key), source)
+        where = f"{source}: {name}"
+        fields = check_fields({} if value is None else value, _FIELDS, where)
+        settings = _own(fields.get("settings", {}), where)
+        row = fields.get("published")
+        yield Point(
+            name,
+            typed(settings, where),
+            stage_names(fields["stages"], f"{where}: stages") if "stages" in fields else stages,
+            published=None if row is None else published_row(row, benchmark, f"{where}: published"),
+        )
 
 
 def grid_points(
-    values: Any, base: Config, stages: tuple[str, ...], constraints: Constraints, source: str
+    values: Any, stages: tuple[str, ...], constraints: Constraints, source: str
 ) -> Iterator[Point]:
     """The product of the dimensions, the last one changing fastest."""
     dimensions = {
@@ -96,7 +96,7 @@ def grid_points(
     found: dict[str, list[dict[str, Any]]] = {}
     for levels in itertools.product(*dimensions.values()):
         settings = dict(zip(dimensions, levels, strict=True))
-        if constraints.allow(base, settings):
+        if constraints.allow(settings):
             name = "_".join(f"{tails[key]}-{_word(value)}" for key, value in settings.items())
             found.setdefault(name, []).append(settings)
     for name, alike in found.items():
@@ -106,7 +106,7 @@ def grid_points(
 
 
 def random_points(
-    values: Any, base: Config, stages: tuple[str, ...], constraints: Constraints, source: str
+    values: Any, stages: tuple[str, ...], constraints: Constraints, source: str
 ) -> Iterator[Point]:
     """`count` different points of the space that the constraints allow.
 
@@ -120,15 +120,15 @@ def random_points(
     seed = whole(values.get("seed", 0), 0, f"{source}: seed")
     space = {
         key: _range(key, what, f"{source}: space")
-        for key, what in _dimensions(values.get("space"), f"{source}: space").items()
+        for key, what in _dimensions(values.get("space", {}), f"{source}: space").items()
     }
-    seen: set[tuple[Any, ...]] = set()
+    seen: set[str] = set()
     for number in range(_TRIES * count):
         settings = {
             key: where.draw(random.Random(f"{seed} {number} {key}")) for key, where in space.items()
         }
-        draw = tuple(settings.values())
-        if draw not in seen and constraints.allow(base, settings):
+        draw = repr(settings)
+        if draw not in seen and constraints.allow(settings):
             seen.add(draw)
             name = f"random-{len(seen):03}"
             yield Point(name, settings, stages, settings, None, "random")
@@ -243,13 +243,6 @@ def _number(value: Any) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def whole(value: Any, low: int, source: str) -> int:
-    """The value, if it is a whole number of at least `low`."""
-    if type(value) is not int or value < low:
-        raise UsageError(f"{source}: {value!r} is not a whole number of at least {low}")
-    return value
-
-
 def _tails(keys: Sequence[str]) -> dict[str, str]:
     """The shortest end of each dotted key that no other key has."""
     found = {}
@@ -265,13 +258,16 @@ def _tails(keys: Sequence[str]) -> dict[str, str]:
 
 def _word(value: Any) -> str:
     """A value as a part of a folder's name."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        text = f"{value:g}"
+    else:
+        text = value if isinstance(value, str) else json.dumps(value)
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
 
 
 def _fitting(name: str, settings: Mapping[str, Any], plain: bool) -> str:
     """A name that is not too long; `plain`: no other point has it."""
-    if plain and len(name) <= _LONGEST:
+    if plain and len(name) <= LONGEST_NAME:
         return name
     mark = hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:8]
-    return f"{name[: _LONGEST - len(mark) - 1]}-{mark}"
+    return f"{name[: LONGEST_NAME - len(mark) - 1]}-{mark}"
