@@ -12,7 +12,7 @@ from typing import Final
 
 from geoagent.config import GROUPS, REWARD_NAMES, Config, StopEarlyConfig
 from geoagent.errors import UsageError
-from geoagent.files import short
+from geoagent.files import short, write_atomic
 from geoagent.run import Run
 from geoagent.sweep.definition import Sweep, Trial, read_sweep, trials
 from geoagent.sweep.home import RESULTS, SweepHome
@@ -30,6 +30,8 @@ from jobs.sweep.situation import Situation, clear, look, missing
 NOTHING: Final = "nothing was written or submitted"
 STUDY: Final = "halving"
 """Folder in the sweep's where its trials tell each other how good they are."""
+COPY: Final = "sweep.yaml"
+_YAML: Final = (".yaml", ".yml")
 _PLACE: Final = ("name", "runs_dir")
 """Settings that say where a sweep is, and nothing of its points."""
 
@@ -99,14 +101,19 @@ def results(request: Request) -> int:
 
 def find(request: Request) -> tuple[Path, str]:
     """The folder of the sweep, and its YAML."""
-    given = Path(request.source)
-    if SweepHome.at(given):
-        return given.absolute(), SweepHome.open(given).source
-    there = Path(Config().runs_dir) / request.source
-    if SweepHome.at(there) and not _word(request.words, "runs_dir"):
-        return there.absolute(), SweepHome.open(there).source
-    folder = Path(_word(request.words, "runs_dir") or Config().runs_dir)
-    return (folder / (_word(request.words, "name") or given.stem)).absolute(), request.source
+    given, name = Path(request.source), _word(request.words, "name")
+    runs = Path(_word(request.words, "runs_dir") or Config().runs_dir)
+    for there in (given, runs / request.source):
+        if SweepHome.at(there) and not name:
+            return there.absolute(), _source(there)
+    return (runs / (name or given.stem)).absolute(), request.source
+
+
+def _source(path: Path) -> str:
+    """Where the sweep's YAML was, or the copy of it if it is there no longer."""
+    source = SweepHome.open(path).source
+    is_file = source.endswith(_YAML)
+    return str(path / COPY) if is_file and not Path(source).is_file() else source
 
 
 def _word(words: Sequence[str], key: str) -> str:
@@ -126,7 +133,7 @@ def _plan(request: Request, path: Path, source: str) -> _Planned:
     layout = lay_out(found, before.stages if before else {})
     home = SweepHome(
         path=path,
-        source=str(Path(source).absolute()) if source.endswith((".yaml", ".yml")) else source,
+        source=str(Path(source).absolute()) if source.endswith(_YAML) else source,
         title=definition.title,
         words=words,
         seeds=list(definition.seeds),
@@ -243,6 +250,12 @@ def _start(planned: _Planned) -> int:
     print(f"look at it with: {command()} status {short(home.path)}")
     print(f"the tables, whenever: {command()} sweep {short(home.path)} --results")
     return 0
+
+
+def _copy(source: Path, home: Path) -> None:
+    """Keep the YAML beside what is made of it."""
+    if source != home / COPY:
+        write_atomic(home / COPY, source.read_bytes())
 
 
 def _run_here(planned: _Planned) -> int:

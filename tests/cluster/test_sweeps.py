@@ -20,6 +20,7 @@ from jobs.state import Jobs
 
 from .helpers import SMALL, User, mini_cluster, until
 from .test_interruptions import ONE
+from .test_submissions import slow_sbatch
 
 POINTS: dict[str, Any] = {
     "only-sft": {"stages": ["sft", "eval"]},
@@ -89,20 +90,14 @@ def test_cut_off_cancelled_failed_and_finished(user: User, tmp_path: Path) -> No
     file = write(tmp_path, POINTS)
     home = user.runs / "four"
     place = [str(file), f"runs_dir={user.runs}"]
-    # The shell is killed when the GRPO array is in, and the evaluations are not.
-    shell = user.start("sweep", *place, "--yes")
-    assert shell.stdout is not None
-    group = Run(home)
-    until(lambda: bool(user.cluster.slurm("squeue", "-h", "-n", "four-grpo").strip()), 60)
+    # The shell is killed when Slurm has the GRPO array, and nobody has its id yet.
+    slow = slow_sbatch(tmp_path / "slow", number=3)
+    shell = user.start("sweep", *place, "--yes", first_in_path=slow)
+    until((slow / "stuck").exists)
     os.killpg(shell.pid, signal.SIGKILL)
-    shell.wait()
+    shell.communicate()
     first = runs(home)
-    known = [bool(Jobs.load_if_there(run)) and "grpo" in jobs_of(run) for run in first.values()]
-    said = submitted(sweep(user, str(home)))
-    assert said.get("prepare", 0) == said.get("sft", 0) == 0  # they went on
-    assert said["eval"] == 5
-    assert said.get("grpo", 0) == (0 if all(known[1:]) else 4)
-    assert said["results"] == 1
+    assert submitted(sweep(user, str(home))) == {"grpo": 4, "eval": 5, "results": 1}
 
     # Half of the array is cancelled, and a point is made to fail.
     grpo = {name: jobs_of(run)["grpo"] for name, run in runs(home).items() if name in "abcd"}
@@ -115,7 +110,7 @@ def test_cut_off_cancelled_failed_and_finished(user: User, tmp_path: Path) -> No
         "b": "missing",
         "c": "failed",
         "d": "done",
-    }, user.logs(group)
+    }, user.logs(Run(home))
     before = times(runs(home))
 
     said = submitted(sweep(user, str(home)))
@@ -126,7 +121,7 @@ def test_cut_off_cancelled_failed_and_finished(user: User, tmp_path: Path) -> No
     assert before.items() <= after.items()  # nothing was done twice
     tried = {name: attempts(run, "grpo") for name, run in runs(home).items() if name in "abcd"}
     assert tried == {"a": 1, "b": 1, "c": 2, "d": 1}
-    shared = [run for run in home.glob("shared-*")]
+    shared = list(home.glob("shared-*"))
     assert sorted(run.name.split("-s0-")[0] for run in shared) == ["shared-prepare", "shared-sft"]
     assert all(attempts(Run(run), run.name.split("-")[1]) == 1 for run in shared)
     assert "nothing to do: all 5 have finished" in sweep(user, str(home))
