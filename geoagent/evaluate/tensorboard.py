@@ -34,7 +34,6 @@ def write_tensorboard(
     `figures` and `rows` are by model: those of metrics.json, and of predictions.jsonl.
     """
     from torch.utils.tensorboard import SummaryWriter
-    from torch.utils.tensorboard.summary import hparams
 
     from geoagent.report.load import columns
 
@@ -52,8 +51,19 @@ def write_tensorboard(
             for tag, text in _texts(rows[name], predictions):
                 writer.add_text(tag, text, step)
             final = {tag: value for tag, value in scalars.items() if tag.startswith(_FINAL)}
-            for summary in hparams({"model": name, **settings(config)}, final):
-                writer.file_writer.add_summary(summary)
+            add_hparams(writer, {"model": name, **settings(config)}, final)
+
+
+def add_hparams(writer: Any, values: Mapping[str, Any], final: Mapping[str, float]) -> None:
+    """Under HPARAMS, a row of the SummaryWriter's run: settings, and the tags of the figures that
+    they led to, which are to be written as scalars as well.
+
+    Its own `add_hparams` would make another run for it.
+    """
+    from torch.utils.tensorboard.summary import hparams
+
+    for summary in hparams(dict(values), dict(final)):
+        writer.file_writer.add_summary(summary)
 
 
 def _scalars(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -41,6 +41,8 @@ NOT_LOCATED: Final = "#c9c9c6"
 _DASHES: Final = ("-", "--", "-.", ":")
 _SMOOTHED_FROM: Final = 60
 """Points of a curve from which on a running mean is drawn through them."""
+_LONG_LABEL: Final = 18
+"""Letters of a curve's name from which on the names stand below the plot: inside they hide it."""
 _SEED: Final = 0
 
 
@@ -69,7 +71,7 @@ def accuracy_chart(name: str, lines: Sequence[Line], uniform: Mapping[str, Any])
     """Share of images within a distance, from 0.1 km on; what was not located is never within."""
     import numpy as np
 
-    figure, axes = _axes(640, 420)
+    figure, axes = new_axes(640, 420)
     grid = np.union1d(np.logspace(-1, np.log10(20_100), 300), THRESHOLDS_KM)
     for number, line in enumerate(lines):
         if line.predictions is None:
@@ -77,7 +79,7 @@ def accuracy_chart(name: str, lines: Sequence[Line], uniform: Mapping[str, Any])
         distances = line.predictions.distance_km
         near = np.sort(distances[~np.isnan(distances)])
         share = 100 * np.searchsorted(near, grid, side="right") / len(distances)
-        axes.plot(grid, share, label=_plain(line.label), **_look(number))
+        axes.plot(grid, share, label=plain(line.label), **series_look(number))
     chance = [(km, uniform.get(f"accuracy_{km}km")) for km in THRESHOLDS_KM]
     known = [(km, 100 * share) for km, share in chance if share is not None]
     if known:
@@ -87,7 +89,7 @@ def accuracy_chart(name: str, lines: Sequence[Line], uniform: Mapping[str, Any])
     _thresholds(axes)
     axes.legend(frameon=False, fontsize=9, loc="best")
     caption = "An image without a located answer is never within any distance."
-    return _chart(name, "Accuracy by distance", caption, figure)
+    return to_chart(name, "Accuracy by distance", caption, figure)
 
 
 def _thresholds(axes: Axes) -> None:
@@ -105,12 +107,12 @@ def classes_chart(name: str, lines: Sequence[Line]) -> Chart:
     from matplotlib.patches import Patch
 
     shown = [line for line in lines if line.predictions is not None]
-    figure, axes = _axes(640, 150 + 45 * len(shown))
+    figure, axes = new_axes(640, 150 + 45 * len(shown))
     for row, line in enumerate(shown):
         assert line.predictions is not None
         _bar(axes, row, line.predictions)
     axes.set_yticks(range(len(shown)))
-    axes.set_yticklabels([_plain(line.label) for line in shown])
+    axes.set_yticklabels([plain(line.label) for line in shown])
     axes.set(ylim=(len(shown) - 0.5, -0.5), xlim=(0, 100), xlabel="images, %")
     axes.grid(visible=False)
     words = [*(f"≤ {km:,} km" for km in THRESHOLDS_KM), "farther", "not located"]
@@ -124,7 +126,9 @@ def classes_chart(name: str, lines: Sequence[Line]) -> Chart:
         bbox_to_anchor=(0, 1.0),
         borderaxespad=0.2,
     )
-    return _chart(name, "How far off", "Each image is in the smallest class that it fits.", figure)
+    return to_chart(
+        name, "How far off", "Each image is in the smallest class that it fits.", figure
+    )
 
 
 def _bar(axes: Axes, row: int, predictions: Predictions) -> None:
@@ -160,7 +164,7 @@ def error_map(name: str, line: Line, wide: bool = True) -> Chart | None:
     caption += f"; {missed:,} of {count:,} images were not located"
     if count - missed > MAX_ARCS:
         caption += f"; drawn: a random sample of {MAX_ARCS:,} of the {count - missed:,} that were"
-    return _chart(name, f"Errors of {line.label}", f"{caption}.", figure, wide)
+    return to_chart(name, f"Errors of {line.label}", f"{caption}.", figure, wide)
 
 
 def map_figure(predictions: Predictions) -> Figure | None:
@@ -224,9 +228,7 @@ def training_charts(curves: Curves) -> list[Chart]:
         lines = [(label, curves.scalars[tag]) for tag, label in chosen if tag in curves.scalars]
         if lines:
             spread = curves.scalars.get(f"{chosen[0][0]}_std") if len(lines) == 1 else None
-            charts.append(
-                _curve_chart(f"{curves.stage}-{_slug(title)}", title, unit, lines, spread)
-            )
+            charts.append(curve_chart(f"{curves.stage}-{_slug(title)}", title, unit, lines, spread))
     return charts
 
 
@@ -245,46 +247,51 @@ def overlaid_charts(runs: Sequence[tuple[str, Sequence[Curves]]]) -> list[Chart]
             if one.stage == stage and tag in one.scalars
         ]
         if lines:
-            charts.append(_curve_chart(f"{_slug(title)}", title, unit, lines))
+            charts.append(curve_chart(f"{_slug(title)}", title, unit, lines))
     return charts
 
 
-def _curve_chart(
+def curve_chart(
     name: str,
     title: str,
     unit: str,
     lines: Sequence[tuple[str, Curve]],
     spread: Curve | None = None,
+    note: str = "",
 ) -> Chart:
     """Curves over the steps. Long ones are drawn faintly with their running mean on top; `spread`
-    is a standard deviation around the only one."""
+    is a standard deviation around the only one; `note` begins the caption."""
     import numpy as np
 
-    figure, axes = _axes(440, 300)
+    below = len(lines) > 1 and max(len(label) for label, _ in lines) > _LONG_LABEL
+    figure, axes = new_axes(440, 300 + (16 * len(lines) if below else 0))
     smoothed = False
     for number, (label, (steps, values)) in enumerate(lines):
-        look = _look(number)
+        look = series_look(number)
         if len(steps) >= _SMOOTHED_FROM:
             smoothed = True
             axes.plot(steps, values, color=look["color"], lw=0.7, alpha=0.3)
             values = _running_mean(values)
         marker = "o" if len(steps) == 1 else None
-        axes.plot(steps, values, label=_plain(label), marker=marker, **look)
-    caption = ""
+        axes.plot(steps, values, label=plain(label), marker=marker, **look)
+    caption = note
     if spread is not None and len(spread[0]) == len(lines[0][1][0]):
         steps, values = lines[0][1]
         band = spread[1]
         axes.fill_between(steps, values - band, values + band, color=SERIES[0], alpha=0.15, lw=0)
-        caption = "Band: ± the standard deviation within groups of completions."
+        band_is = "Band: ± the standard deviation within groups of completions."
+        caption = f"{caption} {band_is}".strip()
     if smoothed:
         caption = f"{caption} Faint: each logged value; strong: running mean.".strip()
     axes.set(xlabel="step", ylabel=unit)
     axes.margins(x=0.01)
     if not np.any([np.min(curve[1]) < 0 for _, curve in lines]) and spread is None:
         axes.set_ylim(bottom=0)
-    if len(lines) > 1:
+    if below:
+        figure.legend(frameon=False, fontsize=8, loc="outside lower left")
+    elif len(lines) > 1:
         axes.legend(frameon=False, fontsize=8, ncols=2 if len(lines) > 3 else 1)
-    return _chart(name, title, caption, figure)
+    return to_chart(name, title, caption, figure)
 
 
 def _running_mean(values: Any) -> Any:
@@ -312,13 +319,13 @@ def breakdown_chart(name: str, column: str, lines: Sequence[Line]) -> Chart | No
         values = sorted(values, key=lambda value: (-counts[value], value))[:MAX_GROUPS]
     if not values:
         return None
-    figure, axes = _axes(560, 110 + len(values) * (16 + 8 * len(lines)))
+    figure, axes = new_axes(560, 110 + len(values) * (16 + 8 * len(lines)))
     for number, (line, group) in enumerate(zip(lines, groups, strict=True)):
         offset = 0.5 * ((number + 0.5) / len(lines) - 0.5)
         for row, value in enumerate(values):
             _dot(axes, group.get(value, {}), row + offset, number, line.label if not row else None)
     axes.set_yticks(range(len(values)))
-    axes.set_yticklabels([f"{_plain(value)} ({counts[value]:,})" for value in values], fontsize=8)
+    axes.set_yticklabels([f"{plain(value)} ({counts[value]:,})" for value in values], fontsize=8)
     axes.set(ylim=(len(values) - 0.5, -0.5), xlim=(-100, 5100), xlabel="GeoScore")
     axes.grid(axis="x", color=GRATICULE, lw=0.6)
     if len(lines) > 1:
@@ -327,7 +334,7 @@ def breakdown_chart(name: str, column: str, lines: Sequence[Line]) -> Chart | No
     if len(counts) > len(values):
         caption += f" The largest {len(values)} of {len(counts):,} groups"
         caption += f", those with {MIN_IMAGES} images or more."
-    return _chart(name, f"By {column.replace('_', ' ')}", caption, figure)
+    return to_chart(name, f"By {column.replace('_', ' ')}", caption, figure)
 
 
 def _dot(
@@ -336,21 +343,28 @@ def _dot(
     score = figures.get("geoscore")
     if score is None:
         return
-    color = _look(number)["color"]
+    color = series_look(number)["color"]
     low, high = figures.get("intervals", {}).get("geoscore") or (score, score)
     axes.plot([low, high], [height, height], color=color, lw=1.4, alpha=0.6)
     marker = "osD^v"[number % 5]
     axes.plot(
-        [score], [height], marker, color=color, ms=5, label=None if label is None else _plain(label)
+        [score], [height], marker, color=color, ms=5, label=None if label is None else plain(label)
     )
 
 
 # --- what they share ---------------------------------------------------------------------------
 
 
-def _axes(width: int, height: int) -> tuple[Figure, Axes]:
+def new_axes(width: int, height: int) -> tuple[Figure, Axes]:
+    """A figure of so many pixels with one plot in it."""
     figure = new_figure(width, height)
     axes: Axes = figure.add_subplot()
+    style_axes(axes)
+    return figure, axes
+
+
+def style_axes(axes: Axes) -> None:
+    """No box, faint lines, a grid that what is drawn stands above."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(color=FAINT, labelcolor=_INK, labelsize=9)
@@ -358,10 +372,9 @@ def _axes(width: int, height: int) -> tuple[Figure, Axes]:
     axes.yaxis.label.set_color(_INK)
     axes.grid(axis="y", color=GRATICULE, lw=0.6)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
-def _look(number: int) -> dict[str, Any]:
+def series_look(number: int) -> dict[str, Any]:
     """Colour and dashes of the n-th curve; dashes tell them apart without colours."""
     return {
         "color": SERIES[number % len(SERIES)],
@@ -370,7 +383,7 @@ def _look(number: int) -> dict[str, Any]:
     }
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A label as matplotlib draws it letter by letter: no formulas, no hidden entries."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text)
     shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
@@ -381,7 +394,8 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _chart(name: str, title: str, caption: str, figure: Figure, wide: bool = False) -> Chart:
+def to_chart(name: str, title: str, caption: str, figure: Figure, wide: bool = False) -> Chart:
+    """The figure in both forms; `name` becomes that of its file."""
     with warnings.catch_warnings():
         # Names in scripts that the font has not got are drawn as boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)

@@ -30,13 +30,15 @@ class Curves:
 
 def read_curves(run: Run) -> list[Curves]:
     """Of each training stage that has logged something."""
-    found = []
-    for stage in STAGES:
-        folder = run.tensorboard(stage)
-        scalars = {**_scalars(folder), **_scalars(folder / PARTS)}
-        if scalars:
-            found.append(Curves(stage, scalars))
-    return found
+    found = (read_stage(run, stage) for stage in STAGES)
+    return [curves for curves in found if curves is not None]
+
+
+def read_stage(run: Run, stage: str) -> Curves | None:
+    """None if the stage has logged nothing."""
+    folder = run.tensorboard(stage)
+    scalars = {**_scalars(folder), **_scalars(folder / PARTS)}
+    return Curves(stage, scalars) if scalars else None
 
 
 def _scalars(folder: Path) -> dict[str, Curve]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.config import Config, to_yaml
 from geoagent.errors import UsageError
@@ -31,6 +31,9 @@ from geoagent.report.load import Evaluation, Loaded, load
 from geoagent.report.published import Published, published
 from geoagent.report.tables import COLUMNS, Pair, Table, figures_table, rewards_table, shown
 from geoagent.run import Run
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATES: Final = Path(__file__).with_name("templates")
 FILE: Final = "report.html"
@@ -247,6 +250,20 @@ def _render(
     sections: Sequence[Section],
     stages: Sequence[tuple[str, Sequence[Chart]]],
 ) -> str:
+    return template("report.html").render(
+        title=" · ".join(one.name for one in loaded),
+        runs=loaded,
+        sections=sections,
+        tiles=_tiles(sections) if len(loaded) == 1 else [],
+        stages=stages,
+        settings={one.name: _settings(one.config) for one in loaded},
+        differing=_differing(loaded),
+        yaml={one.name: to_yaml(one.config) for one in loaded},
+    )
+
+
+def template(name: str) -> Template:
+    """A template of the report's, with what all of them need."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -259,18 +276,9 @@ def _render(
     )
     environment.filters["drawn"] = lambda svg: Markup(svg)  # ours, made by matplotlib
     environment.filters["km"] = lambda value: shown(value, "km")
-    return environment.get_template("report.html").render(
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        title=" · ".join(one.name for one in loaded),
-        runs=loaded,
-        sections=sections,
-        tiles=_tiles(sections) if len(loaded) == 1 else [],
-        stages=stages,
-        settings={one.name: _settings(one.config) for one in loaded},
-        differing=_differing(loaded),
-        yaml={one.name: to_yaml(one.config) for one in loaded},
-        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-    )
+    environment.globals["style"] = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
+    environment.globals["made"] = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    return environment.get_template(name)
 
 
 def _tiles(sections: Sequence[Section]) -> list[tuple[str, str, str]]:

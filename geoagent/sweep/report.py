@@ -6,10 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from geoagent.files import write_atomic, write_json
+from geoagent.report.page import FILE
+from geoagent.sweep.board import write_board
+from geoagent.sweep.effects import Effects, effects, front_table, levels_table, trends_table
 from geoagent.sweep.home import RESULTS
+from geoagent.sweep.page import sweep_page
+from geoagent.sweep.pictures import effect_charts, front_chart, learning_curves
 from geoagent.sweep.results import Results, collect
 from geoagent.sweep.tables import (
     SweepTable,
+    best_first,
     column,
     console_for,
     csv_text,
@@ -22,10 +28,14 @@ from geoagent.sweep.tables import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from geoagent.sweep.home import SweepHome
 
 _SHOWN: Final = 40
 """Rows that a terminal gets, and failures; table.txt has all."""
+_PICTURES: Final = ("effects-", "pareto", "grpo-")
+"""Beginnings of the names of its pictures."""
 
 
 def write_results(home: SweepHome) -> Results:
@@ -34,14 +44,50 @@ def write_results(home: SweepHome) -> Results:
     Works while trials are unfinished or have failed, and if none has finished.
     """
     results = collect(home)
-    folder, title = home.path / RESULTS, home.title
+    _write_tables(results, home.path / RESULTS)
+    _write_pictures(results, home.path / RESULTS)
+    write_board(results)
+    return results
+
+
+def _write_tables(results: Results, folder: Path) -> None:
+    title = results.home.title
     table = sweep_table(results)
     write_atomic(folder / "table.txt", text(table, title))
     write_atomic(folder / "table.md", markdown(table, title))
     write_atomic(folder / "table.tex", latex(table, title))
     write_atomic(folder / "trials.csv", csv_text(results))
     write_json(folder / "results.json", document(results))
-    return results
+
+
+def _write_pictures(results: Results, folder: Path) -> None:
+    """The page, its pictures as files, and effects as Markdown; pictures of an earlier time that
+    are none any more are removed."""
+    found = effects(results)
+    write_atomic(folder / "effects.md", _effects_text(results, found))
+    drawn = effect_charts(found, results.metrics)
+    front = front_chart(results, found.front) if found.front else None
+    curves = learning_curves(results)
+    charts = [*drawn, *([front] if front else []), *curves]
+    for chart in charts:
+        write_atomic(folder / f"{chart.name}.png", chart.png)
+    written = {f"{chart.name}.png" for chart in charts}
+    for left in folder.glob("*.png"):
+        if left.name.startswith(_PICTURES) and left.name not in written:
+            left.unlink()
+    write_atomic(folder / FILE, sweep_page(results, found, drawn, front, curves))
+
+
+def _effects_text(results: Results, found: Effects) -> str:
+    tables = {
+        "Main effects": levels_table(found, results.metrics),
+        "Rank correlations": trends_table(found, results.metrics),
+        "Points that no other is better than": (
+            front_table(results, found.front) if found.front else None
+        ),
+    }
+    parts = [markdown(table, title) for title, table in tables.items() if table is not None]
+    return "\n".join(parts) or "No main effects and no trade-off: too few points have figures.\n"
 
 
 def show_results(results: Results) -> None:
@@ -59,19 +105,11 @@ def _shortened(table: SweepTable, results: Results) -> SweepTable:
     rows, problems, notes = table.rows, table.problems, table.notes
     if len(rows) > _SHOWN:
         metric = results.metrics[0] if results.metrics else None
-        order = _best_first(results, metric) if metric else range(len(rows))
-        rows = tuple(rows[number] for number in list(order)[:_SHOWN])
+        by_name = dict(zip((point.name for point in results.points), rows, strict=True))
+        rows = tuple(by_name[point.name] for point in best_first(results)[:_SHOWN])
         by = f", the best by {column(metric).heading}" if metric else ""
         notes = (*notes, f"{_SHOWN} of {len(table.rows):,} points{by}; all: results/table.txt.")
     if len(problems) > _SHOWN:
         notes = (*notes, f"{_SHOWN} of {len(problems):,} failures; all: results/table.txt.")
         problems = problems[:_SHOWN]
     return replace(table, rows=rows, notes=notes, problems=problems)
-
-
-def _best_first(results: Results, metric: str) -> list[int]:
-    """Numbers of the points by their mean of a figure; those that have none come last."""
-    sign = 1 if column(metric).lower_is_better else -1
-    means = [point.estimate(metric) for point in results.points]
-    keys = [(one is None, sign * one.mean if one else 0.0, n) for n, one in enumerate(means)]
-    return [number for _, _, number in sorted(keys)]

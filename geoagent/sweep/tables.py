@@ -126,6 +126,20 @@ def _best(points: Sequence[PointResult], metric: str) -> set[str]:
     return alike if len(alike) < len(means) else set()
 
 
+def best_first(results: Results) -> list[PointResult]:
+    """The points by their mean of the first metric; those without it last, in their order."""
+    if not results.metrics:
+        return list(results.points)
+    metric = results.metrics[0]
+    sign = 1 if column(metric).lower_is_better else -1
+
+    def place(point: PointResult) -> tuple[bool, float]:
+        one = point.estimate(metric)
+        return one is None, sign * one.mean if one else 0.0
+
+    return sorted(results.points, key=place)
+
+
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
     """By dotted key, its shortest tail that no other has."""
     tails = Counter(tail for key in keys for tail in _tails(key))

@@ -120,8 +120,8 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
 
         whole = grpo_dataset(config, run) == str(run.dataset("grpo"))
         if config.grpo.limit is not None and whole and int(os.environ.get("RANK", "0")) == 0:
-            said = f"grpo: grpo.limit is {config.grpo.limit}, and there are no more rows: all count"
-            print(said, file=sys.stderr, flush=True)
+            said = f"no more rows than grpo.limit ({config.grpo.limit}): all are trained on"
+            print(f"grpo: {said}", file=sys.stderr, flush=True)
         rlhf_main(grpo_arguments(config, run, weighted(config.rewards)))
     checkpoint = latest(run.checkpoints(stage))
     if checkpoint is None:

@@ -116,10 +116,11 @@ def _bytes(config: Config, stage: str) -> float:
     """Roughly what a stage leaves: checkpoints with the optimizer's state, one more while the
     oldest is replaced. Of a model whose size is not known, as if it were Qwen2.5-VL-7B."""
     if stage not in TRAINING:
-        return 0.05 * _GIB
-    settings = config.sft if stage == "sft" else config.grpo
+        return 0.02 * _GIB
+    settings, tiny = config.sft if stage == "sft" else config.grpo, config.model.tiny
     if config.model.kind == "tiny":
-        parameters = 1.4e6
+        language = (tiny.vocabulary + 12 * tiny.layers * tiny.hidden_size) * tiny.hidden_size
+        parameters = language + 12.0 * tiny.vision_depth * tiny.vision_hidden_size**2
     elif settings.lora.rank:
         parameters = _LORA_PARAMETERS * settings.lora.rank
     else:

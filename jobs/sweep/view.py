@@ -11,7 +11,7 @@ from geoagent.sweep.definition import Sweep, Trial
 from jobs.batches import batches
 from jobs.display import plain_table
 from jobs.group import Member
-from jobs.plan import StagePlan
+from jobs.plan import STAGES, StagePlan
 from jobs.scheduler import max_array_size
 from jobs.sweep.estimate import Estimate
 from jobs.sweep.layout import Layout
@@ -59,7 +59,9 @@ def _stages(layout: Layout, situation: Situation, asked: Estimate, slurm: bool) 
     for column in columns if slurm else columns[:4]:
         table.add_column(column)
     planned = {stage.stage: stage for stage in asked.stages}
-    for name, (done, running) in counts(situation, layout).items():
+    found = counts(situation, layout)
+    for name in (name for name in STAGES if name in found):
+        done, running = found[name]
         stage = planned.get(name)
         cells = [name, str(stage.jobs if stage else 0), str(done), str(running)]
         if stage and slurm:
