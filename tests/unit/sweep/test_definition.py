@@ -11,7 +11,9 @@ import pytest
 from geoagent.config import resolve
 from geoagent.errors import UsageError
 from geoagent.sweep.definition import Sweep, read_sweep, trials
+from geoagent.sweep.keys import IGNORED
 
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "sweeps.md"
 Write = Callable[[str], Path]
 
 GRID = """\
@@ -148,6 +150,19 @@ points:
     assert refusal(write(text)).startswith(
         "mine.yaml: points: b: data.limit changes prepare, which all points share (it would run 2 "
     )
+
+
+def test_the_example_of_the_reference_is_a_sweep(write: Write) -> None:
+    example = re.search(r"```yaml\n(.*?)```", REFERENCE.read_text(encoding="utf-8"), re.DOTALL)
+    assert example is not None
+    sweep = read_sweep(write(example[1]))
+    assert len(sweep.points) == 3 + 3 + 20
+    assert len(trials(sweep)) == 2 * len(sweep.points)
+
+
+def test_the_reference_names_all_that_changes_no_result() -> None:
+    text = REFERENCE.read_text(encoding="utf-8").partition("never count:")[2]
+    assert [key for key in IGNORED if key.rpartition(".")[2] not in text] == []
 
 
 def test_early_stop_is_read(write: Write) -> None:
