@@ -238,6 +238,7 @@ def _start(planned: _Planned) -> int:
         clear(planned.situation)
     folders.make_parts(run, planned.layout, planned.members)
     folders.keep(home, planned.layout, planned.trials)
+    _copy(Path(planned.sweep.source), home.path)
     if not planned.slurm:
         return _run_here(planned)
     from jobs import slurm
