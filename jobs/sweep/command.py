@@ -236,9 +236,9 @@ def _start(planned: _Planned) -> int:
     run = Run(home.path)
     if planned.slurm:
         clear(planned.situation)
-    folders.make_parts(run, planned.layout, planned.members)
     folders.keep(home, planned.layout, planned.trials)
     _copy(Path(planned.sweep.source), home.path)
+    folders.make_parts(run, planned.layout, planned.members)
     if not planned.slurm:
         return _run_here(planned)
     from jobs import slurm
