@@ -61,7 +61,7 @@ def run_stage(run: Run) -> int:
     why = skipped(config, run)
     if why:
         print(f"nothing is evaluated: {why}")
-        write_json(run.done_file(STAGE), {"seconds": 0.0, "skipped": why})
+        write_json(run.done_file(STAGE), {"seconds": time.time() - started, "skipped": why})
         return 0
     asks = config.eval.rewards and "consistency" in weighted(config.rewards)
     results = evaluate(config, run, make_agent(config, run, STAGE) if asks else None)
