@@ -16,6 +16,8 @@ from geoagent.files import short, write_atomic
 from geoagent.run import Run
 from geoagent.sweep.definition import Sweep, Trial, read_sweep, trials
 from geoagent.sweep.home import RESULTS, SweepHome
+from geoagent.sweep.keys import short as short_key
+from geoagent.sweep.keys import stage_keys
 from jobs import preflight
 from jobs.command import command
 from jobs.group import Member
@@ -174,7 +176,9 @@ def _sharing_study(sweep: Sweep, found: Sequence[Trial], path: Path) -> Sequence
             f"{sweep.source}: stop_early: no reward has a weight in all points, so that they "
             "cannot be compared"
         )
-    study = StopEarlyConfig(study=str(path / STUDY), **settings)
+    # Values of other meanings are not compared with.
+    mark = short_key(stage_keys(sweep.base, ["grpo"])["grpo"])
+    study = StopEarlyConfig(study=str(path / STUDY / mark), **settings)
     return [
         replace(
             trial, config=replace(trial.config, grpo=replace(trial.config.grpo, stop_early=study))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from geoagent.config import Config
 from geoagent.sweep.definition import Trial
+from geoagent.sweep.keys import short
 
 _COMMON = ("prepare", "sft")
 """Have a folder of their own even for one trial: points that are added later find them there."""
@@ -69,7 +70,7 @@ def _makers(
 
 
 def _folder(name: str, seed: int, key: str) -> str:
-    return f"{name}-s{seed}-{key[:8]}"
+    return f"{name}-s{seed}-{short(key)}"
 
 
 def _add(layout: Layout, trial: Trial) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from geoagent.errors import UsageError
+from geoagent.files import read_if_there
 from geoagent.run import Run
 from jobs import slurm
 from jobs.group import Before, Group, Member
@@ -49,7 +50,7 @@ def look(home: Run, layout: Layout) -> Situation:
     situation = Situation(home)
     for part in layout.parts.values():
         run = Run(home.path / part.folder)
-        done = [(part.folder, stage) for stage in part.stages if run.done_file(stage).is_file()]
+        done = [(part.folder, stage) for stage in part.stages if _is_done(run, part, stage)]
         situation.done.update(done)
     group = Group.of(home)
     own = Jobs.load_if_there(home)
@@ -58,6 +59,15 @@ def look(home: Run, layout: Layout) -> Situation:
         for part in layout.parts.values():
             _drop_doomed(situation, part)
     return situation
+
+
+def _is_done(run: Run, part: Part, stage: str) -> bool:
+    """Also what was stopped early, unless the sweep does that no longer."""
+    done = run.done_file(stage)
+    if not done.is_file():
+        return False
+    halved = part.config.grpo.stop_early.study is not None
+    return halved or not {"stopped_early", "skipped"} & read_if_there(done).keys()
 
 
 def _ask_slurm(situation: Situation, group: Group, own: Jobs) -> None:
