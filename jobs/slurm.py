@@ -133,7 +133,7 @@ class _Submission:
         agent = next((m.plan.agent for m in batch.members if m.plan.agent is not None), None)
         asks = any(stage.needs_agent for stage in stages)
         if asks and agent is not None and not self._agent:
-            self._submit_agent(agent)
+            self._submit_agent(agent, batch)
         self.stage = name
         config = batch.members[0].config
         executor = _executor(config, self.home, stages[0])
@@ -200,17 +200,15 @@ class _Submission:
         record = JobRecord(stage.name, self._note(stage.name, [job]), "submitted")
         self._jobs[self.home.path].jobs.append(record)
 
-    def _submit_agent(self, agent: StagePlan) -> None:
-        """One job a replica, as an array; it starts when the first run may need it, and ends when
-        no run has a client of it in the queue."""
+    def _submit_agent(self, agent: StagePlan, batch: Batch) -> None:
+        """One job a replica, as an array; it starts when the first run of the batch may need it,
+        and ends when no run has a client of it in the queue."""
         self.stage = AGENT
         clients = {s.name for m in self._members for s in m.plan.stages if s.needs_agent}
         limit = self.config.cluster.requeues
         executor = _executor(self.config, self.home, agent)
-        before = {self._before_agent(member): None for member in self._members if _asks(member)}
-        if all(before):
-            ids = "?".join(f"afterok:{id}" for id in before)  # ?: any of them
-            executor.update_parameters(slurm_dependency=ids)
+        if before := self._before_agent(batch):
+            executor.update_parameters(slurm_dependency=before)
         replicas = range(self.config.agent.replicas)
         names = tuple(name for name in STAGES if name in clients)
         with executor.batch():
@@ -224,12 +222,17 @@ class _Submission:
         self._jobs[self.home.path].jobs.append(JobRecord(AGENT, self._agent, "submitted"))
         self._jobs[self.home.path].save(self.home)
 
-    def _before_agent(self, member: Member) -> str:
-        """The job after which a run needs the agent; empty if it does at once."""
-        first = next(stage for stage in member.plan.stages if stage.needs_agent)
-        jobs = self._jobs[member.run.path].jobs
-        own = next((job.id for job in jobs if job.stage in first.after), "")
-        return own or self._job_before(member)
+    def _before_agent(self, batch: Batch) -> str:
+        """What the agent waits for; empty if it is needed at once."""
+        found = []
+        for member in batch.members:
+            first = next((stage for stage in member.plan.stages if stage.needs_agent), None)
+            if first is not None:
+                jobs = self._jobs[member.run.path].jobs
+                found.append(next((job.id for job in jobs if job.stage in first.after), ""))
+        if all(found):
+            return "?".join(f"afterok:{id}" for id in found)  # ?: any of them
+        return "".join(self._on_others(batch))
 
 
 def _jobs_of(run: Run, kept: Sequence[JobRecord]) -> Jobs:
@@ -239,10 +242,6 @@ def _jobs_of(run: Run, kept: Sequence[JobRecord]) -> Jobs:
         if job.id in earlier.get(job.stage, ()):
             earlier[job.stage].remove(job.id)
     return Jobs("slurm", jobs=list(kept), earlier=earlier, complete=False)
-
-
-def _asks(member: Member) -> bool:
-    return any(stage.needs_agent for stage in member.plan.stages)
 
 
 def _leave_job() -> None:
