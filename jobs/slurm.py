@@ -173,9 +173,13 @@ class _Submission:
         return found
 
     def _on_others(self, batch: Batch) -> list[str]:
-        """What the first stage of runs waits for that go on from other runs. One array waits for
-        several in one way only, whichever of its elements goes on from which of theirs."""
-        ids = sorted({self._job_before(m) for m in batch.members if m.before is not None})
+        """What the first stage of runs waits for that go on from other runs: each element for the
+        same element of an array, or else all for all, whichever goes on from which."""
+        before = [self._job_before(member) for member in batch.members]
+        array = before[0].partition("_")[0]
+        if len(before) > 1 and before == [f"{array}_{k}" for k in range(len(before))]:
+            return [f"aftercorr:{array}"]
+        ids = sorted({id for id in before if id})
         if len(ids) > 1:
             return [f"afterany:{':'.join(sorted({id.partition('_')[0] for id in ids}))}"]
         return [f"afterok:{id}" for id in ids]

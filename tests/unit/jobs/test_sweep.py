@@ -1,0 +1,278 @@
+"""`python -m jobs sweep`, with stand-ins for Slurm's commands (conftest.py)."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from geoagent.files import read_json, write_json
+from geoagent.run import Run
+from geoagent.sweep.home import SweepHome
+from jobs.cli import main
+from jobs.state import Jobs
+
+Flags = Callable[[Path], set[str]]
+Capture = pytest.CaptureFixture[str]
+POINTS: dict[str, Any] = {
+    "base": {"stages": ["eval"]},
+    "raw": {"stages": ["grpo", "eval"], "settings": {"grpo.start_from": "base"}},
+    "mild": {"settings": {"rewards.weights.spatial": 0.5}},
+    "full": {},
+}
+
+
+def write(folder: Path, points: dict[str, Any] = POINTS, **more: Any) -> str:
+    path = folder / "four.yaml"
+    document = {"base": ["recipe=demo", "cluster=slurm"], "points": points, **more}
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return str(path)
+
+
+def sweep(folder: Path, source: str, *words: str) -> int:
+    return main(["sweep", source, f"runs_dir={folder}/runs", "--yes", *words])
+
+
+def folders(home: Path) -> dict[str, str]:
+    rows = SweepHome.open(home).rows
+    return {f"{row.point}-{seed}": name for row in rows for seed, name in row.runs.items()}
+
+
+def finish(home: Path, *stages: str) -> None:
+    """As if Slurm had run these stages of all runs."""
+    for part in home.glob("*-s[0-9]-*"):
+        made = (
+            {job.stage for job in Jobs.load(Run(part)).jobs}
+            if (part / "jobs.json").exists()
+            else ()
+        )
+        for stage in stages:
+            if stage in made:
+                (part / stage).mkdir(exist_ok=True)
+                write_json(Run(part).done_file(stage), {"seconds": 60.0})
+
+
+def dependency(scheduler: Path, flags: Flags, number: int) -> str:
+    found = [flag for flag in flags(scheduler / f"{number}.sh") if "--dependency" in flag]
+    return found[0].strip("'").partition("=")[2] if found else ""
+
+
+def test_what_slurm_is_given(
+    tmp_path: Path, scheduler: Path, flags: Flags, capsys: Capture
+) -> None:
+    assert sweep(tmp_path, write(tmp_path), "--seeds", "0,1", "--parallel", "3") == 0
+    said = capsys.readouterr().out
+    assert "4 points, seeds 0, 1: 8 chains of stages, of which 2 prepare, 2 sft run once" in said
+    assert "jobs: 18 in 5 arrays, and 1 collector, 1 agent for all; 3 of a stage at a time" in said
+    assert re.findall(r"^(\w+): job (\d+)(?:, an array of (\d+))?$", said, re.M) == [
+        ("prepare", "101", "2"),
+        ("sft", "102", "2"),
+        ("agent", "103", ""),
+        ("grpo", "104", "6"),
+        ("eval", "105", "2"),
+        ("eval", "106", "6"),
+        ("results", "107", ""),
+    ]
+    assert dependency(scheduler, flags, 102) == "aftercorr:101"
+    # One array goes on from several jobs: it waits for all, and each element looks for its own.
+    assert dependency(scheduler, flags, 103) == "afterany:101:102"
+    assert dependency(scheduler, flags, 104) == "afterany:101:102,after:103"
+    assert dependency(scheduler, flags, 105) == "aftercorr:101,after:103"
+    assert dependency(scheduler, flags, 106) == "aftercorr:104,after:103,afterany:105"
+    assert dependency(scheduler, flags, 107) == "afterany:101:102:104:105:106"
+    assert "--array=0-5%3" in flags(scheduler / "104.sh")
+    home = tmp_path / "runs" / "four"
+    full = home / folders(home)["full-1"]
+    assert (full / "code").resolve() == home / "code"
+    assert Run(full).config().seed == 1
+    assert (full / "sft").readlink().parts[0] == ".."
+    assert (full / "data").resolve().parent == (full / "prepare").resolve().parent
+    assert Jobs.load(Run(full)).of("grpo").id.startswith("104_")
+
+
+def test_run_again(tmp_path: Path, scheduler: Path, flags: Flags, capsys: Capture) -> None:
+    file = write(tmp_path)
+    assert sweep(tmp_path, file) == 0
+    home = tmp_path / "runs" / "four"
+    # All wait still: nothing is missing.
+    ids = [job.id for run in home.glob("*-s0-*") for job in Jobs.load(Run(run)).jobs]
+    queued = [f"{id}|{id.partition('_')[0]}|PD|\n" for id in ids]
+    (scheduler / "queue").write_text("".join(queued))
+    capsys.readouterr()
+    assert sweep(tmp_path, str(home)) == 0
+    assert f"nothing to submit: {len(ids)} stages are under way" in capsys.readouterr().out
+
+    # What has finished stays, what waits is left alone, what is gone is submitted.
+    finish(home, "prepare", "sft")
+    full, raw = (Run(home / folders(home)[f"{name}-0"]) for name in ("full", "raw"))
+    left = [job.id for job in Jobs.load(full).jobs]
+    (scheduler / "queue").write_text("".join(f"{id}|{id.partition('_')[0]}|R|\n" for id in left))
+    assert sweep(tmp_path, str(home)) == 0
+    said = capsys.readouterr().out
+    found = re.findall(r"^(\w+): job (\d+)(?:, an array of (\d+))?$", said, re.M)
+    assert [(stage, count) for stage, _, count in found] == [
+        ("agent", ""),
+        ("grpo", "2"),
+        ("eval", ""),
+        ("eval", "2"),
+        ("results", ""),
+    ]
+    assert [job.id for job in Jobs.load(full).jobs] == left
+    agent, grpo, *_, results = (int(number) for _, number, _ in found)
+    assert dependency(scheduler, flags, agent) == ""  # its clients may begin
+    assert dependency(scheduler, flags, grpo) == f"after:{agent}"
+    arrays = {id.partition("_")[0] for id in left}
+    assert arrays <= {*re.findall(r"\d+", dependency(scheduler, flags, results))}
+    assert Jobs.load(raw).earlier["grpo"]
+
+    (scheduler / "queue").write_text("")
+    finish(home, "prepare", "sft", "grpo", "eval")
+    assert sweep(tmp_path, str(home)) == 0
+    assert "nothing to do: all 4 have finished" in capsys.readouterr().out
+
+
+def test_what_waits_for_nothing_is_cancelled(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """An evaluation whose GRPO is gone, the collector, an agent that waits, and a job that nobody
+    knows."""
+    assert sweep(tmp_path, write(tmp_path)) == 0
+    home = tmp_path / "runs" / "four"
+    finish(home, "prepare", "sft")
+    full = Jobs.load(Run(home / folders(home)["full-0"]))
+    own = Jobs.load(Run(home))
+    ids = [full.of("eval").id, own.of("results").id, own.of("agent").id]
+    lines = [f"{id}|{id.partition('_')[0]}|PD|\n" for id in ids]
+    lines.append(f"999|999|PD|geoagent:grpo:{home}\n")
+    (scheduler / "queue").write_text("".join(lines))
+    cancel = (scheduler / "scancel").read_text() + f'\n: > "{scheduler}/queue"\n'
+    (scheduler / "scancel").write_text(cancel)
+    assert sweep(tmp_path, str(home)) == 0
+    cancelled = (scheduler / "cancelled").read_text().split()
+    assert {*ids, "999"} == {*cancelled}
+    said = capsys.readouterr().out
+    assert len(re.findall(r"^results: job", said, re.M)) == 2
+
+
+def test_points_are_added_and_changed(tmp_path: Path, scheduler: Path, capsys: Capture) -> None:
+    file = write(tmp_path)
+    assert sweep(tmp_path, file) == 0
+    home = tmp_path / "runs" / "four"
+    (scheduler / "queue").write_text("")
+    finish(home, "prepare", "sft", "grpo", "eval")
+    before = folders(home)
+    changed = {**POINTS, "more": {"settings": {"rewards.weights.spatial": 4}}}
+    changed["mild"] = {"settings": {"rewards.weights.spatial": 0.25}}
+    write(tmp_path, changed)
+    capsys.readouterr()
+    assert sweep(tmp_path, file, "--dry-run") == 0
+    assert folders(home) == before
+    assert sweep(tmp_path, file) == 0
+    found = re.findall(r"^(\w+): job \d+(?:, an array of (\d+))?$", capsys.readouterr().out, re.M)
+    assert found == [("agent", ""), ("grpo", "2"), ("eval", "2"), ("results", "")]
+    after = folders(home)
+    assert {name for name in before if before[name] != after[name]} == {"mild-0"}
+    assert SweepHome.open(home).left()[0].startswith("mild-s0-")
+    assert (home / "sweep.yaml").read_bytes() == Path(file).read_bytes()
+
+
+def test_what_was_said_holds(tmp_path: Path, scheduler: Path) -> None:
+    source = write(tmp_path)
+    assert (
+        sweep(tmp_path, source, "grpo.beta=0.5", "eval.limit=7", "--seeds", "4", "--parallel", "2")
+        == 0
+    )
+    home = tmp_path / "runs" / "four"
+    Path(source).unlink()  # there is a copy
+    assert sweep(tmp_path, str(home), "eval.limit=8") == 0
+    kept = SweepHome.open(home)
+    assert (kept.seeds, kept.parallel) == ([4], 2)
+    config = Run(home / folders(home)["full-4"]).config()
+    assert (config.grpo.beta, config.eval.limit) == (0.5, 8)
+
+
+def test_a_question_first(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    words = ["sweep", write(tmp_path), f"runs_dir={tmp_path}/runs"]
+    assert main(words) == 2
+    assert "nobody is there to say yes" in capsys.readouterr().err
+    asked = []
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def answer(text: str) -> str:
+        asked.append(text)
+        return "n"
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("builtins.input", answer)
+    assert main(words) == 1
+    assert asked == ["submit these 9 jobs? [y/N] "]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["geoagent_table33"], "did you mean geoagent_table3"),
+        (["four.yaml", "other.yaml"], "name one sweep"),
+        (["geoagent_table3", "--parallel", "0"], "--parallel: 0 is less than 1"),
+        (["geoagent_table3", "--seeds", "1,1"], "names a seed twice"),
+        (["geoagent_table3", "grpo.bta=1"], "unknown key; did you mean grpo.beta?"),
+    ],
+)
+def test_what_cannot_be(words: list[str], message: str, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["sweep", f"runs_dir={tmp_path}/runs", "--yes", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_is_not_submitted_as_a_run(
+    tmp_path: Path, scheduler: Path, capsys: Capture
+) -> None:
+    assert sweep(tmp_path, write(tmp_path)) == 0
+    place = [f"runs_dir={tmp_path}/runs", "name=four"]
+    assert main(["submit", "grpo", "--resume", *place]) == 2
+    assert "is a sweep; go on with it:" in capsys.readouterr().err
+
+
+def test_early_stop_is_one_study_of_rewards_that_all_have(tmp_path: Path, scheduler: Path) -> None:
+    points = {"a": {"settings": {"rewards.weights.consistency": 0}}, "b": {}}
+    file = write(tmp_path, points, stop_early={"first_step": 4, "factor": 2})
+    assert sweep(tmp_path, file) == 0
+    home = tmp_path / "runs" / "four"
+    found = [Run(home / name).config().grpo.stop_early for name in folders(home).values()]
+    assert found[0] == found[1]
+    assert found[0].by == ["format", "geo_format", "spatial", "semantic"]
+    assert Path(found[0].study or "").parent == home / "halving"
+    assert (found[0].first_step, found[0].factor) == (4, 2)
+
+
+def test_disk(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    class Usage:
+        free = 1024**2
+
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage())
+    assert sweep(tmp_path, write(tmp_path)) == 2
+    assert "0.0 GiB free, and the sweep needs about" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_manifest_is_of_the_run(tmp_path: Path, scheduler: Path) -> None:
+    assert sweep(tmp_path, write(tmp_path)) == 0
+    home = tmp_path / "runs" / "four"
+    runs = [Run(home / name) for name in folders(home).values()]
+    marks = {read_json(run.manifest_file)["config_sha256"] for run in runs}
+    assert len(marks) == len(runs)
