@@ -141,11 +141,9 @@ def best_first(results: Results) -> list[PointResult]:
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """By dotted key, its shortest tail that no other has."""
+    """By dotted key, its shortest tail that no other has; all of it where there is none."""
     tails = Counter(tail for key in keys for tail in _tails(key))
-    return {
-        key: next(tail for tail in _tails(key) if tails[tail] == 1) for key in dict.fromkeys(keys)
-    }
+    return {key: next((tail for tail in _tails(key) if tails[tail] == 1), key) for key in keys}
 
 
 def _tails(key: str) -> list[str]:
