@@ -5,7 +5,7 @@ SEED ?= 0
 ARGS ?=
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval cluster-packages cluster-up cluster-down bench-agent bench-geocoder bench-metrics bench-prepare bench-sampling test-vllm tensorboard report browser-package clean
+.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval cluster-packages cluster-up cluster-down bench-agent bench-geocoder bench-metrics bench-prepare bench-sampling bench-sweeps test-vllm tensorboard report browser-package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench-sampling: setup ## how long 20,000 of a million rows take to draw (two min
 
 bench-prepare: setup ## how fast a large dataset is prepared, and in how much memory [ARGS="--rows N"]
 	@$(PY) benchmarks/prepare.py $(ARGS)
+
+bench-sweeps: setup ## how long a thousand points take to plan and to submit (two minutes) [ARGS="--side N"]
+	@$(PY) benchmarks/sweeps.py $(ARGS)
 
 test-vllm: setup ## the agent and prediction on vLLM, on the CPU; not in CI (6 GB) [PLACE=.vllm]
 	@./scripts/vllm_cpu.sh $(PLACE)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from measured import measured
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import bootstrap
@@ -108,20 +108,9 @@ def write(points: Path, names: Path, rows: int) -> None:
 
 def run(words: list[str]) -> dict[str, float]:
     """Seconds, seconds of a core, and peak MiB of one `geoagent metrics`."""
-    started = time.perf_counter()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "geoagent.cli", "metrics", *words], stdout=output
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - started
-        if process.returncode:
-            raise SystemExit(process.returncode)
-        output.seek(0)
-        json.load(output)
-    cpu = usage.ru_utime + usage.ru_stime
-    return {"seconds": seconds, "cpu": cpu, "mib": usage.ru_maxrss / 1024}
+    said, figures = measured(["geoagent.cli", "metrics", *words])
+    json.loads(said)
+    return figures
 
 
 def summary(runs: list[dict[str, float]]) -> dict[str, float]:

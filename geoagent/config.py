@@ -14,7 +14,8 @@ import difflib
 import math
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -157,6 +158,21 @@ class SftConfig:
 
 
 @dataclass
+class StopEarlyConfig:
+    """Early stop of a sweep's hopeless points, by successive halving."""
+
+    study: str | None = None
+    """Folder that the points of a sweep share; a sweep sets it. null: nothing is stopped."""
+    first_step: int = _limited(20, low=1)
+    """Optimizer steps up to the first comparison; each further one is after `factor` times as
+    many."""
+    factor: int = _limited(3, low=2)
+    """Of the points that have come to a comparison, the best 1/factor go on."""
+    by: list[str] = field(default_factory=list)
+    """Rewards whose mean, without weights, is compared; []: all that have a weight."""
+
+
+@dataclass
 class GrpoConfig:
     """Group relative policy optimisation (GeoAgent stage 2)."""
 
@@ -168,6 +184,9 @@ class GrpoConfig:
     """Passes over the training split; not used if max_steps is set."""
     max_steps: int | None = _limited(None, low=1)
     """Optimizer steps; null: as many as `epochs` makes."""
+    limit: int | None = _limited(None, low=1)
+    """Train on this many samples of the training split, drawn with the seed: the samples of a
+    smaller limit are among those of a larger one. null: all."""
     batch_size: int = _limited(1, low=1)
     """Completions a device and step."""
     gradient_accumulation: int = _limited(8, low=1)
@@ -211,6 +230,7 @@ class GrpoConfig:
     """Steps between two points of the curves."""
     log_completions: bool = True
     """Keep the completions in the stage's folder."""
+    stop_early: StopEarlyConfig = field(default_factory=StopEarlyConfig)
 
 
 @dataclass
@@ -363,6 +383,9 @@ class EvalConfig:
     """0 is greedy."""
     limit: int | None = _limited(None, low=1)
     """Use only the first rows; null: data.limit."""
+    models: str = _limited("all", choices=("all", "last"))
+    """Which of the run's: `all` (base, SFT, GRPO, as far as there are), or `last`, the one that
+    training led to, which is what the points of a sweep are compared by."""
     rules: str = _limited("geoagent", choices=RULE_NAMES)
     """Whose rules the metrics follow; `geovista` is for figures beside GeoVista's on GeoBench."""
     rewards: bool = True
@@ -511,7 +534,7 @@ def load(files: Sequence[Path | str] = (), overrides: Sequence[str] = ()) -> Con
     sources: dict[str, str] = {}
     for layer in layers:
         _check_keys(layer.values, Config, "", layer.source)
-        _check_environment(layer)
+        check_environment(layer.values, layer.source)
         try:
             merged = typing.cast(DictConfig, OmegaConf.merge(merged, layer.values))
         except OmegaConfBaseException as error:
@@ -545,10 +568,10 @@ def to_yaml(config: Config) -> str:
 
 def _read_layers(path: Path, parents: tuple[Path, ...]) -> list[_Layer]:
     """Layers of a file: those of its `defaults:` list, then its own keys."""
-    source = _shown(path)
+    source = shown(path)
     if path.resolve() in parents:
-        raise UsageError(f"{source}: defaults: names itself (through {_shown(parents[-1])})")
-    values = _read_yaml(path)
+        raise UsageError(f"{source}: defaults: names itself (through {shown(parents[-1])})")
+    values = read_yaml(path)
     defaults = values.pop("defaults", OmegaConf.create([]))
     if not OmegaConf.is_list(defaults) or not all(isinstance(name, str) for name in defaults):
         raise UsageError(f"{source}: defaults: expected a list of GROUP/CHOICE names")
@@ -556,13 +579,13 @@ def _read_layers(path: Path, parents: tuple[Path, ...]) -> list[_Layer]:
     for name in defaults:
         child = CONFIG_ROOT / f"{name}.yaml"
         if not child.is_file():
-            raise UsageError(f"{source}: defaults: {name}: no file {_shown(child)}{_near(child)}")
+            raise UsageError(f"{source}: defaults: {name}: no file {shown(child)}{_near(child)}")
         layers += _read_layers(child, (*parents, path.resolve()))
     return [*layers, _Layer(source, values)]
 
 
-def _read_yaml(path: Path) -> DictConfig:
-    source = _shown(path)
+def read_yaml(path: Path) -> DictConfig:
+    source = shown(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -574,7 +597,7 @@ def _read_yaml(path: Path) -> DictConfig:
     try:
         values = OmegaConf.create(text)
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UsageError(f"{source}: not valid YAML ({_plain(error)})") from error
+        raise UsageError(f"{source}: not valid YAML ({_yaml_problem(error)})") from error
     if not isinstance(values, DictConfig):
         raise UsageError(f"{source}: expected keys and values at the top level")
     return values
@@ -624,14 +647,14 @@ def all_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _check_environment(layer: _Layer) -> None:
+def check_environment(values: DictConfig, source: str) -> None:
     """Interpolated variables end up in config.yaml, so none may be a secret."""
-    text = OmegaConf.to_yaml(layer.values)
+    text = OmegaConf.to_yaml(values)
     for word in _SECRET_WORDS:
         for line in text.splitlines():
             if "${" in line and word in line.upper():
                 raise UsageError(
-                    f"{layer.source}: {line.strip()}: secrets are not read into the "
+                    f"{source}: {line.strip()}: secrets are not read into the "
                     "configuration; name the variable instead (agent.token_variable)"
                 )
 
@@ -647,14 +670,17 @@ def _leaves(values: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def validate(config: Config, sources: Mapping[str, str] | None = None) -> None:
     """Check ranges, choices and what must hold between keys; raises UsageError."""
-    sources = sources or {}
+    for key, problem in _problems(config):
+        raise UsageError(f"{(sources or {}).get(key, 'config')}: {key}: {problem}")
+
+
+def _problems(config: Config) -> Iterator[tuple[str, str]]:
     for key, value, limits in _values(config, ""):
         problem = _out_of_range(value, limits)
         if problem:
-            raise UsageError(f"{sources.get(key, 'config')}: {key}: {problem}")
-    check_weights(config.rewards.weights, sources)
-    for key, problem in _contradictions(config):
-        raise UsageError(f"{sources.get(key, 'config')}: {key}: {problem}")
+            yield key, problem
+    yield from _weight_problems(config.rewards.weights)
+    yield from _contradictions(config)
 
 
 def _values(node: Any, prefix: str) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
@@ -684,20 +710,26 @@ def _out_of_range(value: Any, limits: Mapping[str, Any]) -> str | None:
     return None
 
 
-def check_weights(weights: Mapping[str, float], sources: Mapping[str, str] | None = None) -> None:
+def check_weights(weights: Mapping[str, float]) -> None:
     """Rewards that exist, with finite weights of 0 or more, not all 0; raises UsageError."""
-    sources = sources or {}
+    for key, problem in _weight_problems(weights):
+        raise UsageError(f"config: {key}: {problem}")
+
+
+def _weight_problems(weights: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     for name, weight in weights.items():
         key = f"rewards.weights.{name}"
-        source = sources.get(key, "config")
         if name not in REWARD_NAMES:
-            near = difflib.get_close_matches(name, REWARD_NAMES, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(REWARD_NAMES)}"
-            raise UsageError(f"{source}: {key}: unknown reward; {hint}")
-        if not math.isfinite(weight) or weight < 0:
-            raise UsageError(f"{source}: {key}: {weight} is not a weight (0 or more, finite)")
+            yield key, f"unknown reward; {_nearest_reward(name)}"
+        elif not math.isfinite(weight) or weight < 0:
+            yield key, f"{weight} is not a weight (0 or more, finite)"
     if not any(weights.values()):
-        raise UsageError("config: rewards.weights: all are 0; nothing would be learnt")
+        yield "rewards.weights", "all are 0; nothing would be learnt"
+
+
+def _nearest_reward(name: str) -> str:
+    near = difflib.get_close_matches(name, REWARD_NAMES, n=1, cutoff=0.4)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(REWARD_NAMES)}"
 
 
 def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
@@ -721,6 +753,7 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         )
     if grpo.start_from == "sft" and config.sft.lora.rank and not grpo.lora.rank:
         yield "grpo.lora.rank", "0 (all parameters) cannot continue the adapters of sft.lora.rank"
+    yield from _stop_early_contradictions(config)
     consistency = config.rewards.consistency
     if consistency.full_characters <= consistency.min_characters:
         yield "rewards.consistency.full_characters", "must be above min_characters"
@@ -745,6 +778,28 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
             )
     if config.container != ContainerConfig():
         yield "container", "images are not there yet; jobs run in this environment (leave it out)"
+
+
+def _stop_early_contradictions(config: Config) -> Iterator[tuple[str, str]]:
+    stop_early, weights = config.grpo.stop_early, config.rewards.weights
+    for name in stop_early.by:
+        if name not in REWARD_NAMES:
+            yield "grpo.stop_early.by", f"unknown reward '{name}'; {_nearest_reward(name)}"
+        elif stop_early.by.count(name) > 1:
+            yield "grpo.stop_early.by", f"names {name} twice"
+        elif stop_early.study is not None and not weights.get(name):
+            yield (
+                "grpo.stop_early.by",
+                f"{name} has no weight in rewards.weights, so training does not compute it",
+            )
+    if stop_early.study == "":
+        yield "grpo.stop_early.study", "is empty; name a folder, or null"
+    steps = config.grpo.max_steps
+    if stop_early.study is not None and steps is not None and stop_early.first_step >= steps:
+        yield (
+            "grpo.stop_early.first_step",
+            f"{stop_early.first_step} is not below grpo.max_steps ({steps}): it would stop nothing",
+        )
 
 
 def _geocoder_contradictions(geocoder: GeocoderConfig) -> Iterator[tuple[str, str]]:
@@ -777,7 +832,145 @@ def _many(config: Config) -> bool:
     return resources.nodes * max(resources.gpus_per_node, resources.processes_per_node or 1) > 1
 
 
-def _shown(path: Path) -> str:
+# --- a few keys of a configuration that is there ----------------------------------------------
+
+
+def vary(base: Config, settings: Mapping[str, Any], source: str) -> Config:
+    """A copy of a checked configuration with a few dotted keys set, checked as `load` does.
+
+    Much faster than `load`. `rewards.weights.NAME` sets one weight and keeps the others. What is
+    not changed is shared with `base`. Raises UsageError that begins with `source`.
+    """
+    config = unchecked(base, typed(settings, source))
+    for key, problem in _problems(config):
+        raise UsageError(f"{source}: {key}: {problem}")
+    return config
+
+
+def unchecked(base: Config, settings: Mapping[str, Any]) -> Config:
+    """A copy of a configuration with dotted keys set to values that have the schema's types; they
+    may contradict each other."""
+    return typing.cast(Config, _with(base, settings))
+
+
+def dotted(values: Mapping[Any, Any], source: str) -> dict[str, Any]:
+    """Nested and dotted keys → dotted keys with what is given for each, whatever that is.
+
+    UsageError for a key that does not exist, a value where keys belong, a key that is there twice.
+    """
+    found: dict[str, Any] = {}
+    for key, value in _spread(values, "", source):
+        if key in found:
+            raise UsageError(f"{source}: {key}: is given twice")
+        found[key] = value
+    return found
+
+
+def typed(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Values of dotted keys as the schema has them (`"1e-4"` → 0.0001); ranges are not checked.
+
+    UsageError for a key that does not exist and for a value of another type.
+    """
+    return {key: _typed(key, value, source) for key, value in settings.items()}
+
+
+def kind_of(key: str, source: str) -> Any:
+    """The type hint of a dotted key, also of a group of keys or of one name of a mapping.
+
+    UsageError if there is no such key.
+    """
+    return _place(key, source)[1]
+
+
+def value_of(config: Config, key: str) -> Any:
+    """The value of a dotted key that exists; of a reward that has no weight: 0."""
+    node: Any = config
+    for name in key.split("."):
+        node = node.get(name, 0.0) if isinstance(node, dict) else getattr(node, name)
+    return node
+
+
+def is_group(kind: Any) -> bool:
+    """Whether keys belong below a key of this type."""
+    return dataclasses.is_dataclass(kind) or typing.get_origin(kind) is dict
+
+
+def _spread(values: Mapping[Any, Any], prefix: str, source: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        key = f"{prefix}{name!s}"
+        if not is_group(kind_of(key, source)):
+            yield key, value
+        elif isinstance(value, Mapping):
+            yield from _spread(value, f"{key}.", source)
+        else:
+            raise UsageError(f"{source}: {key}: expected a group of keys, not a value")
+
+
+@cache
+def _hints() -> dict[str, tuple[type, Any]]:
+    """By dotted key, groups included: the class that it is a field of, and its type hint."""
+    found: dict[str, tuple[type, Any]] = {}
+    groups: list[tuple[str, type]] = [("", Config)]
+    for prefix, schema in groups:
+        for name, hint in typing.get_type_hints(schema).items():
+            found[f"{prefix}{name}"] = (schema, hint)
+            if dataclasses.is_dataclass(hint):
+                groups.append((f"{prefix}{name}.", typing.cast(type, hint)))
+    return found
+
+
+def _place(key: str, source: str) -> tuple[type, Any]:
+    """The class that a dotted key is a field of, and its type hint."""
+    known = _hints()
+    if key in known:
+        return known[key]
+    parent, _, name = key.rpartition(".")
+    schema, hint = known.get(parent, (Config, Config))
+    if parent and typing.get_origin(hint) is dict and name:
+        if parent == "rewards.weights" and name not in REWARD_NAMES:
+            raise UsageError(f"{source}: {key}: unknown reward; {_nearest_reward(name)}")
+        return schema, typing.get_args(hint)[1]
+    while parent and parent not in known:
+        parent = parent.rpartition(".")[0]
+    group = known[parent][1] if parent else Config
+    siblings = typing.get_type_hints(group) if dataclasses.is_dataclass(group) else {}
+    raise UsageError(f"{source}: {key}: unknown key{_nearest_key(key, siblings)}")
+
+
+@cache
+def _node(schema: type) -> DictConfig:
+    return OmegaConf.structured(schema)
+
+
+def _typed(key: str, value: Any, source: str) -> Any:
+    """Through OmegaConf, so that it is what `load` would make of it."""
+    schema, hint = _place(key, source)
+    if is_group(hint):
+        raise UsageError(f"{source}: {key}: expected a group of keys, not a value")
+    node = _node(schema)
+    names = key.split(".")[-1 if key in _hints() else -2 :]
+    try:
+        OmegaConf.update(node, ".".join(names), value)
+        for name in names:
+            node = node[name]
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{source}: {key}: {str(error).splitlines()[0]}") from error
+    return OmegaConf.to_object(node) if OmegaConf.is_config(node) else node
+
+
+def _with(node: Any, values: Mapping[str, Any]) -> Any:
+    below: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        name, _, rest = key.partition(".")
+        below.setdefault(name, {})[rest] = value
+    changes = {
+        name: rests[""] if "" in rests else _with(getattr(node, name), rests)
+        for name, rests in below.items()
+    }
+    return {**node, **changes} if isinstance(node, dict) else replace(node, **changes)
+
+
+def shown(path: Path) -> str:
     """Path as a person would write it: shipped files by their name under configs/."""
     try:
         return str(Path("configs") / path.resolve().relative_to(CONFIG_ROOT))
@@ -788,7 +981,13 @@ def _shown(path: Path) -> str:
 def _near(path: Path) -> str:
     names = [file.name for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {_shown(path.parent / near[0])}?" if near else ""
+    return f"; did you mean {shown(path.parent / near[0])}?" if near else ""
+
+
+def _yaml_problem(error: Exception) -> str:
+    """What a YAML parser says is wrong, with the line."""
+    problem, mark = (getattr(error, name, None) for name in ("problem", "problem_mark"))
+    return f"line {mark.line + 1}: {problem}" if problem and mark else _plain(error)
 
 
 def _plain(error: Exception) -> str:

@@ -9,6 +9,7 @@ from geoagent.config import Config
 from geoagent.errors import OUTAGE, USAGE
 from geoagent.files import short
 from geoagent.run import Run
+from geoagent.sweep.home import SweepHome
 from jobs.causes import Known, known_as
 from jobs.command import command
 from jobs.plan import STAGES
@@ -40,7 +41,9 @@ def going_on(run: Run, stages: Sequence[str], settings: str = "") -> str:
 
 
 def resuming(run: Run, stages: Sequence[str], settings: str = "") -> str:
-    """The command that submits a run again."""
+    """The command that submits a run again; of a sweep's, the sweep."""
+    if SweepHome.at(run.path.parent):
+        return f"{command()} sweep {short(run.path.parent)}"
     words = f"submit {' '.join(stages) or 'prepare'} --resume name={run.path.name}"
     return " ".join(part for part in (command(), words, _place(run), settings) if part)
 

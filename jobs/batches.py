@@ -46,5 +46,4 @@ def batches(members: Sequence[Member], most: int) -> list[Batch]:
 
 
 def _kind(member: Member) -> object:
-    stages = [(stage.name, stage.needs_agent) for stage in member.plan.stages]
-    return stages, asdict(member.config.cluster)
+    return [stage.name for stage in member.plan.stages], asdict(member.config.cluster)

@@ -10,12 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from geoagent.config import Config
 from geoagent.errors import UsageError, exit_code
 from geoagent.run import Run
 from jobs.command import command
-from jobs.plan import AGENT, STAGES
+from jobs.plan import AGENT, COLLECT, STAGES
 
 _EXAMPLES = """examples:
   python -m jobs submit sft grpo eval recipe=demo name=first
@@ -23,9 +24,19 @@ _EXAMPLES = """examples:
   python -m jobs submit eval name=first --resume
   python -m jobs submit sft grpo eval recipe=demo name=three --seeds 0,1,2 --parallel 2
   python -m jobs submit sft grpo --dry-run grpo.beta=0.01
+  python -m jobs sweep geoagent_table3 recipe=demo benchmark=heldout --dry-run
   python -m jobs status first --watch
   python -m jobs logs runs/first grpo --follow
   python -m jobs cancel runs/first
+"""
+
+_SWEEP_EXAMPLES = """examples:
+  python -m jobs sweep geoagent_table3 cluster=slurm data.path=/data/geoseek --dry-run
+  python -m jobs sweep geoagent_table3 cluster=slurm data.path=/data --seeds 0,1 --parallel 4
+  python -m jobs sweep geoagent_table3 recipe=demo benchmark=heldout --yes
+  python -m jobs sweep runs/geoagent_table3             (again: what is missing or has failed)
+  python -m jobs sweep runs/geoagent_table3 --results
+  python -m jobs sweep my-sweep.yaml name=second
 """
 
 
@@ -77,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with --seeds: at most N jobs of a stage at a time",
     )
     submit.set_defaults(function=_submit)
+    _add_sweep(commands)
     status = commands.add_parser("status", help="state, step, time and figures of a run's jobs")
     status.add_argument("run", metavar="RUN", nargs="?", help="run; default: the newest in runs/")
     status.add_argument("--watch", "-w", action="store_true", help="go on until all have ended")
@@ -93,6 +105,49 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_sweep(commands: Any) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        help="submit the points of a sweep, or what of them is missing; show its tables",
+        epilog=_SWEEP_EXAMPLES.replace("python -m jobs", command()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sweep.add_argument(
+        "words",
+        nargs="+",
+        metavar="SWEEP|key=value",
+        help="a sweep (FILE.yaml, a name in configs/sweep, or a sweep's folder), and settings of "
+        "all points (group=choice, key=value)",
+    )
+    sweep.add_argument("--seeds", metavar="0,1,2", help="every point with each of these seeds")
+    sweep.add_argument(
+        "--parallel", type=int, metavar="N", help="at most N jobs of a stage at a time"
+    )
+    sweep.add_argument("--dry-run", action="store_true", help="show what would run, write nothing")
+    sweep.add_argument("--yes", "-y", action="store_true", help="submit without a question")
+    sweep.add_argument("--results", action="store_true", help="show and write the tables as of now")
+    sweep.set_defaults(function=_sweep)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from jobs.group import read_seeds
+    from jobs.sweep.command import Request, results, sweep
+
+    named = [word for word in options.words if "=" not in word]
+    if len(named) != 1:
+        raise UsageError(f"name one sweep, such as geoagent_table3, not {len(named)}")
+    words = [word for word in options.words if word not in named]
+    seeds = read_seeds(options.seeds) if options.seeds is not None else ()
+    _check_parallel(options.parallel)
+    request = Request(named[0], words, seeds, options.parallel, options.dry_run, options.yes)
+    return results(request) if options.results else sweep(request)
+
+
+def _check_parallel(parallel: int | None) -> None:
+    if parallel is not None and parallel < 1:
+        raise UsageError(f"--parallel: {parallel} is less than 1")
+
+
 def _submit(options: argparse.Namespace) -> int:
     from jobs.group import read_seeds
     from jobs.submission import Request, submit
@@ -100,8 +155,7 @@ def _submit(options: argparse.Namespace) -> int:
     stages = [word for word in options.words if "=" not in word and not word.endswith(".yaml")]
     words = [word for word in options.words if word not in stages]
     seeds = read_seeds(options.seeds) if options.seeds is not None else ()
-    if options.parallel is not None and options.parallel < 1:
-        raise UsageError(f"--parallel: {options.parallel} is less than 1")
+    _check_parallel(options.parallel)
     request = Request(
         stages, words, seeds, options.parallel, resume=options.resume, dry_run=options.dry_run
     )
@@ -169,6 +223,8 @@ def _newest_logs(run: Run, stage: str | None) -> list[Path]:
 
     if stage == AGENT:
         return newest_logs(agent_folder(run.agent))
+    if stage == COLLECT:
+        return newest_logs(run.stage(COLLECT))
     group = Group.of(run)
     if group is not None:
         return [path for one in group.runs() for path in _newest_logs(one, stage)]

@@ -15,17 +15,30 @@ from geoagent.errors import UsageError
 from geoagent.files import read_json, write_json
 from geoagent.run import Run
 from jobs.plan import Plan
+from jobs.state import JobRecord
 
 _FILE: Final = "group.json"
 
 
 @dataclass(frozen=True)
+class Before:
+    """A stage of another run; `job` is its id if it has been submitted already."""
+
+    run: Run
+    stage: str
+    job: str = ""
+
+
+@dataclass(frozen=True)
 class Member:
-    """A run, and what of it is to be done."""
+    """A run, and what of it is to be done; its first stage goes on from what is `before` it."""
 
     config: Config
     run: Run
     plan: Plan
+    before: Before | None = None
+    kept: tuple[JobRecord, ...] = ()
+    """Its jobs that are under way."""
 
 
 @dataclass

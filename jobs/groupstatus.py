@@ -11,7 +11,7 @@ from jobs.accounting import Facts, facts
 from jobs.display import clock, plain_table, read_progress, show
 from jobs.group import Group
 from jobs.health import agent_health
-from jobs.plan import AGENT, STAGES
+from jobs.plan import AGENT, COLLECT, STAGES
 from jobs.state import UNFINISHED, JobRecord, Jobs, finished
 from jobs.status import all_ids, document, rows
 from jobs.watch import refresh
@@ -65,7 +65,11 @@ def _page(group: Group, found: dict[str, Jobs]) -> Lines:
     config = group.home.config()
     own = found[AGENT].jobs if AGENT in found else []
     for job in own:
-        if job.stage == AGENT:
+        if job.stage == COLLECT:
+            lines.append(
+                f"tables: job {job.id}, {job.state}{f': {job.cause}' if job.cause else ''}"
+            )
+        elif job.stage == AGENT:
             health = f", {agent_health(group.home, config, True)}" if job.state == "running" else ""
             lines.append(f"agent: job {job.id}, {job.state}{health}")
         else:

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from geoagent.config import Config, StageResources
-from geoagent.errors import UsageError
+from geoagent.stages import STAGES, TRAINING, asks_agent, check_stages, needs_sft
+from geoagent.sweep.home import RESULTS
 
-STAGES: Final = ("prepare", "sft", "grpo", "eval")
 AGENT: Final = "agent"
+COLLECT: Final = RESULTS
 _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "prepare": ("geoagent.train", "prepare"),
     "sft": ("geoagent.train", "sft"),
     "grpo": ("geoagent.train", "grpo"),
     "eval": ("geoagent.evaluate",),
     AGENT: ("geoagent.agent.server",),
+    COLLECT: ("geoagent.sweep",),
 }
-TRAINING: Final = ("sft", "grpo")
 
 
 @dataclass(frozen=True)
 class StagePlan:
     """One job. `module`, a module and its arguments, is run with python -m; `after` are the stages
-    that must succeed first."""
+    that must succeed first. `requires` are stages that must have finished when it starts, where
+    the scheduler is only told to wait until they have ended."""
 
     name: str
     module: tuple[str, ...]
     resources: StageResources
     after: tuple[str, ...] = ()
     needs_agent: bool = False
+    requires: tuple[str, ...] = ()
 
     @property
     def processes(self) -> int:
@@ -56,7 +58,7 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     """
     check_stages(wanted)
     names, notes = set(wanted), []
-    if "grpo" in names and config.grpo.start_from == "sft" and not {"sft"} & {*names, *finished}:
+    if needs_sft(config, names) and not {"sft"} & {*names, *finished}:
         names.add("sft")
         notes.append("grpo starts from an SFT checkpoint that this run has not yet: sft is added")
     if names - set(finished):
@@ -65,9 +67,24 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     if skipped:
         notes.append(f"finished already, left out: {', '.join(skipped)}")
     ordered = [name for name in STAGES if name in names and name not in finished]
+    return plan_stages(config, ordered, notes=notes)
+
+
+def plan_stages(
+    config: Config,
+    names: Sequence[str],
+    requires: Sequence[str] = (),
+    then: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Just these stages, one after the other: they go on from those it `requires`, and what comes
+    `then` is somebody else's."""
     stages = tuple(
-        _stage(config, name, tuple(ordered[:index][-1:]), tuple(ordered[index + 1 :]))
-        for index, name in enumerate(ordered)
+        replace(
+            _stage(config, name, tuple(names[:index][-1:]), (*names[index + 1 :], *then)),
+            requires=tuple(requires),
+        )
+        for index, name in enumerate(names)
     )
     needs = any(stage.needs_agent for stage in stages)
     served = needs and config.agent.backend != "external"
@@ -75,15 +92,9 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     return Plan(stages, agent, tuple(notes))
 
 
-def check_stages(names: Sequence[str]) -> None:
-    """UsageError unless these are stages, and at least one."""
-    if not names:
-        raise UsageError(f"no stage given; there are: {', '.join(STAGES)}")
-    for name in names:
-        if name not in STAGES:
-            near = difflib.get_close_matches(name, STAGES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(STAGES)}"
-            raise UsageError(f"unknown stage '{name}'; {hint}")
+def collector(config: Config) -> StagePlan:
+    """The job that makes a sweep's tables when all else has ended."""
+    return StagePlan(COLLECT, _MODULES[COLLECT], config.cluster.prepare)
 
 
 def _stage(config: Config, name: str, after: tuple[str, ...], then: tuple[str, ...]) -> StagePlan:
@@ -95,10 +106,3 @@ def _stage(config: Config, name: str, after: tuple[str, ...], then: tuple[str, .
         after,
         needs_agent=asks_agent(config, name),
     )
-
-
-def asks_agent(config: Config, stage: str) -> bool:
-    """Whether a stage's rewards need the agent."""
-    if config.rewards.weights.get("consistency", 0.0) <= 0:
-        return False
-    return stage == "grpo" or (stage == "eval" and config.eval.rewards)

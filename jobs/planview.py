@@ -82,9 +82,11 @@ def _lines(config: Config, plan: Plan, slurm: bool) -> Iterator[str]:
     if "sft" in stages:
         yield f"sft: {_training(config.sft, stages['sft'], 'samples')}"
     if "grpo" in stages:
+        rows = config.grpo.limit
         yield (
             f"grpo: {_training(config.grpo, stages['grpo'], 'completions')}, "
             f"{config.grpo.generations} a picture"
+            f"{f', on {rows} samples drawn from its data' if rows else ''}"
         )
         weights = config.rewards.weights.items()
         yield f"rewards: {', '.join(f'{name} {weight:g}' for name, weight in weights)}"
@@ -107,6 +109,7 @@ def _evaluation(config: Config) -> str:
             f"{settings.benchmark}, split '{evaluation_split(config)}' of {folder}",
             *([f"the first {limit}"] if limit else []),
             f"{settings.engine}, batches of {settings.batch_size}",
+            *(["only the model that training led to"] if settings.models == "last" else []),
             f"names judged by the rules of {settings.rules}",
             "rewards too" if settings.rewards else "no rewards",
         ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from geoagent.config import Config
@@ -36,6 +37,34 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
             check(config, plan)
         except UsageError as error:
             yield str(error)
+
+
+def problems_of(runs: Iterable[tuple[Config, Plan]]) -> list[str]:
+    """Those of several runs, each once; runs that differ only in what no check looks at are
+    checked once together."""
+    kinds = {_kind(config, plan): (config, plan) for config, plan in runs}
+    found = (line for config, plan in kinds.values() for line in problems(config, plan))
+    return [*dict.fromkeys(found)]
+
+
+def _kind(config: Config, plan: Plan) -> str:
+    """The configuration without numbers of training and of rewards, and the stages."""
+    weights = sorted(name for name, weight in config.rewards.weights.items() if weight)
+    bare = Config()
+    looked_at = replace(
+        config,
+        name=None,
+        seed=0,
+        sft=bare.sft,
+        grpo=replace(bare.grpo, vllm=config.grpo.vllm, start_from=config.grpo.start_from),
+        rewards=replace(
+            bare.rewards,
+            weights=dict.fromkeys(weights, 1.0),
+            geocoder=config.rewards.geocoder,
+            semantic=replace(bare.rewards.semantic, model=config.rewards.semantic.model),
+        ),
+    )
+    return repr((looked_at, [stage.name for stage in plan.stages]))
 
 
 def uses_slurm(config: Config) -> bool:

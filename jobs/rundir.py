@@ -70,10 +70,15 @@ def continue_run(config: Config, run: Run, parts: Sequence[Run] = ()) -> None:
         if "eval" not in finished_stages(run, config):  # of other settings: no longer finished
             run.done_file("eval").unlink(missing_ok=True)
         named = dataclasses.replace(config, name=run.path.name)
-        write_atomic(run.config_file, _as_it_knows(named, run))
+        write_atomic(run.config_file, as_it_knows(named, run))
     else:
-        shutil.rmtree(run.code, ignore_errors=True)
-        _create(config, run.path)
+        renew_code(config, run)
+
+
+def renew_code(config: Config, run: Run) -> None:
+    """Give a run that has done nothing yet the code and the configuration of now."""
+    shutil.rmtree(run.code, ignore_errors=True)
+    _create(config, run.path)
 
 
 def new_run(config: Config, path: Path, members: Mapping[str, list[str]] | None = None) -> Run:
@@ -170,9 +175,9 @@ def _check_same(before: Config, now: Config, path: Path) -> None:
         )
 
 
-def _as_it_knows(config: Config, run: Run) -> str:
-    """The configuration for the run's own copy of the code, which may be older than this and would
-    refuse a key that it does not know. UsageError if such a key was given."""
+def as_it_knows(config: Config, run: Run) -> str:
+    """The configuration as YAML for the run's own copy of the code, which may be older than this
+    and would refuse a key that it does not know. UsageError if such a key was given."""
     document: dict[str, Any] = yaml.safe_load(to_yaml(config))
     defaults: dict[str, Any] = yaml.safe_load(to_yaml(Config()))
     new = list(_unknown(document, yaml.safe_load(run.config_file.read_text()), defaults))

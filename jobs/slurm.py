@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from geoagent.config import ClusterConfig, Config, StageResources
@@ -25,19 +25,26 @@ _MARGIN_S: Final = 8.0
 
 
 def submit_all(
-    config: Config, home: Run, members: Sequence[Member], parallel: int | None = None
+    config: Config,
+    home: Run,
+    members: Sequence[Member],
+    parallel: int | None = None,
+    under_way: UnderWay | None = None,
+    last: StagePlan | None = None,
 ) -> list[Submitted]:
     """Submit the same stages of several runs, each stage as one array over them.
 
     An element starts when the same element of the stage before has succeeded; one that fails takes
-    its own later stages with it and leaves the others alone. At most `parallel` jobs of a stage
-    run at a time. The agent is shared; `home`, the folder of the group, holds what is common to
-    all, and `config` the agent's settings. A single run is its own `home`. UsageError if Slurm
-    refuses a job; those before it are cancelled.
+    its own later stages with it and leaves the others alone. What goes on from other runs waits
+    until all of these have ended, and then looks whether its own has finished. At most `parallel`
+    jobs of a stage run at a time, together with those that are `under_way`. The agent is shared;
+    `home`, the folder of the group, holds what is common to all, and `config` the agent's
+    settings. A single run is its own `home`. The `last` job runs there when all others have ended,
+    however they did. UsageError if Slurm refuses a job; those before it are cancelled.
     """
     import submitit
 
-    submission = _Submission(config, home, members, parallel)
+    submission = _Submission(config, home, members, parallel, under_way or UnderWay(), last)
     try:
         submission.execute()
     except BaseException as error:
@@ -57,9 +64,23 @@ class Submitted:
     count: int
 
 
+@dataclass(frozen=True)
+class UnderWay:
+    """Jobs of an earlier submission that wait or run: arrays by stage, and the agent's job."""
+
+    arrays: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    agent: str = ""
+
+
 class _Submission:
     def __init__(
-        self, config: Config, home: Run, members: Sequence[Member], parallel: int | None
+        self,
+        config: Config,
+        home: Run,
+        members: Sequence[Member],
+        parallel: int | None,
+        under_way: UnderWay,
+        last: StagePlan | None,
     ) -> None:
         self.config = config
         self.home = home
@@ -70,12 +91,13 @@ class _Submission:
         most = max_array_size() if len(members) > 1 else 1
         self._batches = batches(members, most)
         self._members = members
-        self._jobs = {
-            run.path: Jobs("slurm", earlier=earlier_jobs(run), complete=False)
-            for run in (home, *(member.run for member in members))
-        }
-        self._agent = ""
-        self._last: dict[str, str] = {}
+        kept = [JobRecord(AGENT, under_way.agent, "submitted")] if under_way.agent else []
+        self._jobs = {home.path: _jobs_of(home, kept)}
+        self._jobs |= {m.run.path: _jobs_of(m.run, m.kept) for m in members}
+        self._agent = under_way.agent
+        self._under_way = under_way.arrays
+        self._last = {stage: ":".join(ids) for stage, ids in under_way.arrays.items()}
+        self._collector = last
 
     def execute(self) -> None:
         _leave_job()
@@ -88,6 +110,8 @@ class _Submission:
             for batch in self._batches:
                 if batch.has(name):
                     self._submit_stage(batch, name)
+        if self._collector is not None:
+            self._submit_collector(self._collector)
         for jobs in self._jobs.values():
             jobs.complete = True
         self._save()
@@ -106,13 +130,14 @@ class _Submission:
 
     def _submit_stage(self, batch: Batch, name: str) -> None:
         stages = batch.stages(name)
-        agent = batch.members[0].plan.agent
-        if stages[0].needs_agent and agent is not None and not self._agent:
+        agent = next((m.plan.agent for m in batch.members if m.plan.agent is not None), None)
+        asks = any(stage.needs_agent for stage in stages)
+        if asks and agent is not None and not self._agent:
             self._submit_agent(agent)
         self.stage = name
         config = batch.members[0].config
         executor = _executor(config, self.home, stages[0])
-        before = self._dependencies(batch, stages[0])
+        before = self._dependencies(batch, stages[0], asks)
         if before:
             executor.update_parameters(slurm_dependency=",".join(before))
         executor.update_parameters(slurm_array_parallelism=self.parallel or len(stages))
@@ -136,15 +161,44 @@ class _Submission:
         self.submitted.append(Submitted(stage, id, len(jobs)))
         return id
 
-    def _dependencies(self, batch: Batch, stage: StagePlan) -> list[str]:
+    def _dependencies(self, batch: Batch, stage: StagePlan, asks: bool) -> list[str]:
         kind = "aftercorr" if len(batch.members) > 1 else "afterok"
         found = [f"{kind}:{batch.ids[name]}" for name in stage.after if name in batch.ids]
-        if stage.needs_agent and self._agent:
+        found += [] if found else self._on_others(batch)
+        if asks and self._agent:
             found.append(f"after:{self._agent}")
         if self.parallel and stage.name in self._last:
             # Each array has a limit of its own; all together have it only one after the other.
             found.append(f"afterany:{self._last[stage.name]}")
         return found
+
+    def _on_others(self, batch: Batch) -> list[str]:
+        """What the first stage of runs waits for that go on from other runs. One array waits for
+        several in one way only, whichever of its elements goes on from which of theirs."""
+        ids = sorted({self._job_before(m) for m in batch.members if m.before is not None})
+        if len(ids) > 1:
+            return [f"afterany:{':'.join(sorted({id.partition('_')[0] for id in ids}))}"]
+        return [f"afterok:{id}" for id in ids]
+
+    def _job_before(self, member: Member) -> str:
+        """The job that makes what a run goes on from; empty if that is there."""
+        before = member.before
+        if before is None:
+            return ""
+        return before.job or self._jobs[before.run.path].of(before.stage).id
+
+    def _submit_collector(self, stage: StagePlan) -> None:
+        self.stage = stage.name
+        executor = _executor(self.config, self.home, stage)
+        ids = [one.id for one in self.submitted if one.stage != AGENT]
+        ids += [id for arrays in self._under_way.values() for id in arrays]
+        if ids:
+            executor.update_parameters(slurm_dependency=f"afterany:{':'.join(ids)}")
+        job = executor.submit(
+            StageTask(self.home.path, stage, requeues=self.config.cluster.requeues)
+        )
+        record = JobRecord(stage.name, self._note(stage.name, [job]), "submitted")
+        self._jobs[self.home.path].jobs.append(record)
 
     def _submit_agent(self, agent: StagePlan) -> None:
         """One job a replica, as an array; it starts when the first run may need it, and ends when
@@ -153,7 +207,7 @@ class _Submission:
         clients = {s.name for m in self._members for s in m.plan.stages if s.needs_agent}
         limit = self.config.cluster.requeues
         executor = _executor(self.config, self.home, agent)
-        before = [self._before_agent(member) for member in self._members if _asks(member)]
+        before = {self._before_agent(member): None for member in self._members if _asks(member)}
         if all(before):
             ids = "?".join(f"afterok:{id}" for id in before)  # ?: any of them
             executor.update_parameters(slurm_dependency=ids)
@@ -174,7 +228,17 @@ class _Submission:
         """The job after which a run needs the agent; empty if it does at once."""
         first = next(stage for stage in member.plan.stages if stage.needs_agent)
         jobs = self._jobs[member.run.path].jobs
-        return next((job.id for job in jobs if job.stage in first.after), "")
+        own = next((job.id for job in jobs if job.stage in first.after), "")
+        return own or self._job_before(member)
+
+
+def _jobs_of(run: Run, kept: Sequence[JobRecord]) -> Jobs:
+    """Of a new submission; jobs of earlier ones that are kept are no earlier ones."""
+    earlier = earlier_jobs(run)
+    for job in kept:
+        if job.id in earlier.get(job.stage, ()):
+            earlier[job.stage].remove(job.id)
+    return Jobs("slurm", jobs=list(kept), earlier=earlier, complete=False)
 
 
 def _asks(member: Member) -> bool:

@@ -28,6 +28,7 @@ class Queued:
     array: str
     stage: str = ""
     run: str = ""
+    waits: bool = False
 
 
 def tag(run: Run, stage: str) -> str:
@@ -37,7 +38,7 @@ def tag(run: Run, stage: str) -> str:
 
 def queue() -> list[Queued]:
     """This user's jobs, an array's elements one by one. OutageError: no answer."""
-    return [_read(line) for line in _ask("%i|%F|%k") if line.strip()]
+    return [_read(line) for line in _ask("%i|%F|%t|%k") if line.strip()]
 
 
 def reasons() -> dict[str, str]:
@@ -61,9 +62,10 @@ def _ask(form: str) -> list[str]:
 
 
 def _read(line: str) -> Queued:
-    id, array, comment = [*line.split("|", 2), "", ""][:3]
+    id, array, state, comment = [*line.split("|", 3), "", "", ""][:4]
     found = _TAG.search(comment)
-    return Queued(id, array or id, found[1] if found else "", found[2] if found else "")
+    stage, run = (found[1], found[2]) if found else ("", "")
+    return Queued(id, array or id, stage, run, waits=state == "PD")
 
 
 def clients_queued(run: Run, stages: Collection[str]) -> bool:

@@ -89,8 +89,10 @@ class StageTask:
             "outcome.json" if attempt.leads else f"outcome-{attempt.node}.json"
         )
         outcome_file.unlink(missing_ok=True)
-        findings = self._check_nodes(run, attempt)
-        outcome = self._unfit(attempt, findings) if findings else self._run(run, attempt)
+        lacks = self._lacks(run)
+        findings = [] if lacks else self._check_nodes(run, attempt)
+        unfit = lacks or [str(finding) for finding in findings]
+        outcome = self._unfit(attempt, unfit) if unfit else self._run(run, attempt)
         write_json(outcome_file, asdict(outcome))
         if findings:
             self._try_elsewhere(attempt, findings)
@@ -109,15 +111,24 @@ class StageTask:
             for lock in run.extensions.rglob("lock"):
                 lock.unlink(missing_ok=True)
 
+    def _lacks(self, run: Run) -> list[str]:
+        """Stages that this one goes on from and that have not finished."""
+        return [
+            f"{name} has not finished ({run.stage(name).resolve()}), and {self.plan.name} goes on "
+            "from it"
+            for name in self.plan.requires
+            if not run.done_file(name).is_file()
+        ]
+
     def _check_nodes(self, run: Run, attempt: Attempt) -> list[Finding]:
         wanted = self.plan.name in TRAINING and job_id() is not None
         return check(run, self.plan, attempt, run.config()) if wanted else []
 
-    def _unfit(self, attempt: Attempt, findings: list[Finding]) -> Outcome:
+    def _unfit(self, attempt: Attempt, findings: list[str]) -> Outcome:
         """An attempt that nothing was run in."""
         log = attempt.log("err")
         log.write_text("".join(f"error: {finding}\n" for finding in findings), encoding="utf-8")
-        cause = "; ".join(map(str, findings[:_SHOWN]))
+        cause = "; ".join(findings[:_SHOWN])
         return Outcome(self.plan.name, attempt.number, USAGE, cause, 0.0, 0.0, str(log))
 
     def _try_elsewhere(self, attempt: Attempt, findings: list[Finding]) -> None:

@@ -36,7 +36,7 @@ class JobRecord:
     def seconds(self) -> float | None:
         if self.started is None:
             return None
-        return (self.ended or time.time()) - self.started
+        return (time.time() if self.ended is None else self.ended) - self.started
 
 
 @dataclass

@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 
 from geoagent.config import Config, resolve
 from geoagent.errors import UsageError
-from geoagent.files import short
+from geoagent.files import read_if_there, short
 from geoagent.run import Run
+from geoagent.sweep.home import SweepHome
 from jobs.advice import resuming
 from jobs.command import command
 from jobs.group import Group, Member, by_seed
 from jobs.lock import submitting
 from jobs.plan import check_stages, make_plan
-from jobs.preflight import problems, uses_slurm
+from jobs.preflight import problems_of, uses_slurm
 from jobs.rundir import continue_run, find_run, finished_stages, new_run, run_path
 from jobs.state import Jobs
 from jobs.watch import still_running
@@ -44,6 +45,10 @@ def submit(request: Request) -> int:
         raise UsageError("--resume: which run? name it with name=…")
     path = run_path(config, request.stages)
     home = find_run(path) if request.resume else Run(path)
+    if SweepHome.at(home.path):
+        raise UsageError(
+            f"{short(home.path)}: is a sweep; go on with it: {command()} sweep {short(home.path)}"
+        )
     with ExitStack() as stack:
         if request.resume and not request.dry_run:
             _enter(stack, home)
@@ -120,12 +125,8 @@ def _member(request: Request, group: Group, name: str) -> Member:
 
 
 def _problems(config: Config, members: Sequence[Member]) -> list[str]:
-    """Those of all runs, each once; runs that differ in their seeds alone have the same."""
-    kinds = {}
-    for member in members:
-        stages = tuple(stage.name for stage in member.plan.stages)
-        kinds[repr(replace(member.config, seed=0, name=None)), stages] = member
-    found = [line for member in kinds.values() for line in problems(member.config, member.plan)]
+    """Those of all runs, each once."""
+    found = problems_of((member.config, member.plan) for member in members)
     return [*dict.fromkeys([*found, *_other_agents(config, members)])]
 
 
@@ -194,26 +195,33 @@ def _run_here(home: Run, members: Sequence[Member]) -> int:
 
 
 def _run_one(member: Member, home: Run) -> bool:
+    started = time.monotonic()
+    stages = [stage.name for stage in member.plan.stages if stage.name != "prepare"]
+    jobs = run_chain(member, f"continue with: {resuming(home, stages)}")
+    if jobs is not None:
+        _report(member.config, member.run, jobs, time.monotonic() - started)
+    return jobs is not None
+
+
+def run_chain(member: Member, again: str) -> Jobs | None:
+    """Run the stages of a run on this machine; None if one failed. That is told, and `again`."""
     from jobs.display import Display
     from jobs.local import ChainFailed, LocalChain
 
-    run, plan, started = member.run, member.plan, time.monotonic()
+    run = member.run
     with Display(run) as display:
         display.say(f"run directory: {short(run.path)}")
-        stages = [stage.name for stage in plan.stages if stage.name != "prepare"]
-        again = f"continue with: {resuming(home, stages)}"
-        chain = LocalChain(run, plan, display, member.config.agent.start_timeout_s)
+        chain = LocalChain(run, member.plan, display, member.config.agent.start_timeout_s)
         try:
             chain.execute()
         except ChainFailed as error:
             print(f"error: {error}", file=sys.stderr)
             print(again)
-            return False
+            return None
         except KeyboardInterrupt:
             print(again)
             raise
-    _report(member.config, run, chain.jobs, time.monotonic() - started)
-    return True
+    return chain.jobs
 
 
 def _report(config: Config, run: Run, jobs: Jobs, seconds: float) -> None:
@@ -223,7 +231,8 @@ def _report(config: Config, run: Run, jobs: Jobs, seconds: float) -> None:
     shown = short(run.path)
     if any(job.stage == "eval" for job in jobs.jobs):
         chosen = run.evaluation(config.eval.benchmark) / "table.txt"
-        print(chosen.read_text(encoding="utf-8"))
+        skipped = read_if_there(run.done_file("eval")).get("skipped")
+        print(f"not evaluated: {skipped}" if skipped else chosen.read_text(encoding="utf-8"))
         for table in sorted((run.path / "eval").glob("*/table.txt")):
             if table != chosen:
                 print(f"also evaluated: {table.parent.name} ({short(table)})")

@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 
-from geoagent.errors import exit_code
+from geoagent.errors import UsageError, exit_code
 from geoagent.evaluate.completions import MARK, STAGE, Shard
 from geoagent.files import short, write_json
 from geoagent.modelfolder import stay_offline
@@ -36,8 +36,12 @@ def run_shard(run: Run, shard: Shard) -> int:
     """Predict, and write the shard's done.json: how many completions of other shards are missing,
     and what the evaluation is made with; returns 0."""
     from geoagent.evaluate.benchmark import made_with, predict
+    from geoagent.train.halving import skipped
 
     config = run.config()
+    why = skipped(config, run)
+    if why:
+        raise UsageError(f"{run.path}: {why}; there is nothing to evaluate")
     missing = predict(config, run, shard)
     document = {"missing": missing, MARK: made_with(config, run)}
     write_json(run.done_file(shard.stage), document)
@@ -45,13 +49,20 @@ def run_shard(run: Run, shard: Shard) -> int:
 
 
 def run_stage(run: Run) -> int:
-    """Evaluate, print the tables, and write done.json; returns 0."""
+    """Evaluate, print the tables, and write done.json; returns 0. A model whose training was
+    stopped early is not evaluated."""
     from geoagent.evaluate.benchmark import evaluate, made_with
     from geoagent.rewards.registry import weighted
+    from geoagent.train.halving import skipped
     from geoagent.train.rewards import make_agent
 
     started = time.time()
     config = run.config()
+    why = skipped(config, run)
+    if why:
+        print(f"nothing is evaluated: {why}")
+        write_json(run.done_file(STAGE), {"seconds": time.time() - started, "skipped": why})
+        return 0
     asks = config.eval.rewards and "consistency" in weighted(config.rewards)
     results = evaluate(config, run, make_agent(config, run, STAGE) if asks else None)
     for name in results:

@@ -1,4 +1,4 @@
-"""All models of a run on one or more benchmarks: predictions, metrics, table, TensorBoard."""
+"""The models of a run on one or more benchmarks: predictions, metrics, table, TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from geoagent.errors import UsageError
 from geoagent.evaluate.completions import STAGE, Completions, Key, Shard, mark
 from geoagent.evaluate.groups import available
 from geoagent.evaluate.metrics import metrics, uniform_guess
-from geoagent.evaluate.models import Candidate, candidates
+from geoagent.evaluate.models import Candidate, evaluated
 from geoagent.evaluate.rows import prediction
 from geoagent.evaluate.rules import RULES
 from geoagent.evaluate.scoring import Scorer, gain
@@ -66,13 +66,14 @@ def benchmarks(config: Config) -> list[Benchmark]:
 
 
 def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, Any]:
-    """Evaluate every model of the run; returns the metrics of each benchmark by its name.
+    """Evaluate the models that `eval.models` asks for; returns, by benchmark,
+    their metrics.
 
     Made again after a kill, it goes on after the last whole batch; what shards have predicted is
     not predicted again. UsageError if there is nothing to evaluate; OutageError if the agent or an
     online geocoder is away: then predictions are kept, nothing is scored.
     """
-    models = candidates(config, run)
+    models = evaluated(config, run)
     scorer = Scorer(config, agent)  # before hours of prediction: it may refuse
     check(config.rewards.geocoder)
     chosen = [Evaluation(config, run, benchmark, models) for benchmark in benchmarks(config)]
@@ -88,7 +89,7 @@ def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, A
 def predict(config: Config, run: Run, shard: Shard) -> int:
     """A shard's part of the predictions of `evaluate`; returns how many completions are missing
     still, of all shards."""
-    models = candidates(config, run)
+    models = evaluated(config, run)
     chosen = [Evaluation(config, run, one, models, shard) for one in benchmarks(config)]
     _predict(config, models, chosen, run.progress_file(shard.stage))
     return sum(evaluation.missing() for evaluation in chosen)
@@ -96,7 +97,7 @@ def predict(config: Config, run: Run, shard: Shard) -> int:
 
 def made_with(config: Config, run: Run) -> str:
     """Tells an evaluation from one of other weights, samples or settings."""
-    models = candidates(config, run)
+    models = evaluated(config, run)
     completions = [_made_with(config, one, c) for one in benchmarks(config) for c in models]
     return mark([completions, asdict(config.eval), asdict(config.agent), asdict(config.rewards)])
 

@@ -53,6 +53,12 @@ def candidates(config: Config, run: Run) -> list[Candidate]:
     return found
 
 
+def evaluated(config: Config, run: Run) -> list[Candidate]:
+    """Those of the candidates that `eval.models` asks for; at least one."""
+    found = candidates(config, run)
+    return found[-1:] if config.eval.models == "last" else found
+
+
 def choose(config: Config, run: Run, name: str | None = None) -> Candidate:
     """The candidate of that name, or the last; UsageError lists what there is."""
     found = candidates(config, run)

@@ -38,6 +38,11 @@ def published(benchmark: str) -> Published | None:
     return _benchmarks().get(benchmark.lower().replace("-", "_"))
 
 
+def benchmarks() -> tuple[str, ...]:
+    """Names of the benchmarks that have published figures."""
+    return tuple(_benchmarks())
+
+
 @cache
 def _benchmarks() -> dict[str, Published]:
     import yaml

@@ -32,8 +32,9 @@ class Row:
 class SweepHome:
     """What sweep.json says.
 
-    `words` and `source` are what the sweep was last called with; `stages` has by a stage's key the
-    name of the folder whose run makes it, also of points that are in the YAML no longer.
+    `source`, `words`, `given_seeds` and `given_parallel` are what the sweep was last called with,
+    `seeds` and `parallel` what it came to; `stages` has by a stage's key the name of the folder
+    whose run makes it, also of points that are in the YAML no longer.
     """
 
     path: Path
@@ -44,13 +45,20 @@ class SweepHome:
     parallel: int | None
     metrics: list[str]
     published: str | None
+    given_seeds: list[int] = field(default_factory=list)
+    given_parallel: int | None = None
     rows: list[Row] = field(default_factory=list)
     stages: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def at(path: Path) -> bool:
+        """Whether a sweep has its folder here."""
+        return (path / SWEEP_FILE).is_file()
 
     @classmethod
     def open(cls, path: Path) -> SweepHome:
         """UsageError if no sweep has its folder here, or sweep.json is not one's."""
-        if not (path / SWEEP_FILE).is_file():
+        if not cls.at(path):
             raise UsageError(f"{path}: not a sweep's folder (it has no {SWEEP_FILE})")
         document = read_json(path / SWEEP_FILE)
         try:

@@ -57,6 +57,8 @@ def run_stage(stage: str, run: Run, then: Collection[str] = STAGES) -> int:
         summary = trained
     if int(os.environ.get("RANK", "0")) == 0:
         write_json(run.done_file(stage), {"seconds": round(time.time() - started, 1), **summary})
+        if stage != "prepare" and "summary" in summary:
+            print(f"{stage}: {summary['summary']}", flush=True)
     return 0
 
 
@@ -71,6 +73,19 @@ def _part() -> None:
             dist.destroy_process_group()
 
 
+def _of_first(value: Any) -> Any:
+    """What the first process has, which wrote the file: a network file system may not show others
+    a new one for a minute."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            values = [value]
+            dist.broadcast_object_list(values, src=0)
+            return values[0]
+    return value
+
+
 def _train(stage: str, run: Run) -> dict[str, Any] | None:
     """Hand over to ms-swift, in this process; None if it stopped before its end to be resumed."""
     if not run.dataset(stage).is_file():
@@ -81,8 +96,9 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
     os.environ["GEOAGENT_STAGE"] = stage
     prepare_torch()
     from geoagent.rewards.registry import weighted
-    from geoagent.train.arguments import grpo_arguments, sft_arguments
+    from geoagent.train.arguments import grpo_arguments, grpo_dataset, sft_arguments
     from geoagent.train.checkpoints import discard_incomplete, is_last, latest
+    from geoagent.train.halving import stopped
 
     if int(os.environ.get("RANK", "0")) == 0:
         for name in discard_incomplete(run.checkpoints(stage)):
@@ -90,6 +106,9 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
     config = run.config()
     max_steps = getattr(config, stage).max_steps
     done = latest(run.checkpoints(stage))
+    told = stopped(config, run) if stage == "grpo" else None
+    if told is not None:  # killed before it had saved, or before it had ended
+        return {"checkpoint": done.name if done else None, **told}
     if done is not None and is_last(done, max_steps):  # killed after its last step
         return {"checkpoint": done.name}
     if stage == "sft":
@@ -99,10 +118,17 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
     else:
         from swift.pipelines import rlhf_main
 
+        whole = grpo_dataset(config, run) == str(run.dataset("grpo"))
+        if config.grpo.limit is not None and whole and int(os.environ.get("RANK", "0")) == 0:
+            said = f"no more rows than grpo.limit ({config.grpo.limit}): all are trained on"
+            print(f"grpo: {said}", file=sys.stderr, flush=True)
         rlhf_main(grpo_arguments(config, run, weighted(config.rewards)))
     checkpoint = latest(run.checkpoints(stage))
     if checkpoint is None:
         raise RuntimeError(f"{run.checkpoints(stage)}: training ended without a checkpoint")
+    told = _of_first(stopped(config, run) if stage == "grpo" else None)
+    if told is not None:
+        return {"checkpoint": checkpoint.name, **told}
     return {"checkpoint": checkpoint.name} if is_last(checkpoint, max_steps) else None
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ADAPTER_FILE: Final = "adapter_config.json"
 
+_CALLBACKS: Final = ("geoagent_progress", "geoagent_seal", "geoagent_stop")
+
 Flags = dict[str, str | int | float | bool | list[str] | None]
 
 
@@ -42,6 +44,7 @@ def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
     model, adapters = starting_model(config, run)
     flags |= {
         "rlhf_type": "grpo",
+        "dataset": grpo_dataset(config, run),
         "model": _weights(grpo, flags, model),
         "ref_model": model if adapters is None and grpo.lora.rank == 0 else None,
         "adapters": adapters,
@@ -59,9 +62,27 @@ def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
         "log_completions": grpo.log_completions,
         "use_vllm": grpo.vllm,
     }
+    if grpo.stop_early.study is not None:
+        flags["callbacks"] = [*_CALLBACKS, "geoagent_stop_early"]
     if grpo.vllm:
         flags |= {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": grpo.vllm_memory}
     return _flatten(flags)
+
+
+def grpo_dataset(config: Config, run: Run) -> str:
+    """GRPO's rows, or as many of them as `grpo.limit` says, in ms-swift's words.
+
+    `FILE#N` is the first N of all rows in an order that ms-swift draws with data_seed, so that the
+    rows of a smaller N are among those of a larger one. It repeats rows to make up an N above what
+    there is; then the file alone is named.
+    """
+    file = run.dataset("grpo")
+    limit = config.grpo.limit
+    if limit is None:
+        return str(file)
+    with file.open("rb") as lines:
+        count = sum(1 for _ in lines)
+    return f"{file}#{limit}" if limit < count else str(file)
 
 
 def _weights(settings: SftConfig | GrpoConfig, flags: Flags, model: str) -> str:
@@ -141,7 +162,7 @@ def _common(config: Config, run: Run, stage: str, settings: SftConfig | GrpoConf
         "save_total_limit": settings.keep_checkpoints,
         "logging_steps": settings.logging_steps,
         "external_plugins": str(Path(__file__).with_name("plugin.py")),
-        "callbacks": ["geoagent_progress", "geoagent_seal", "geoagent_stop"],
+        "callbacks": [*_CALLBACKS],
         **_tuner(settings.lora),
         **_device(settings),
     }

@@ -21,6 +21,7 @@ from geoagent.progress import Progress
 from geoagent.run import Run
 from geoagent.train.arguments import base_model
 from geoagent.train.checkpoints import seal
+from geoagent.train.halving import Halving
 
 RUN = Run.open(os.environ["GEOAGENT_RUN"])
 STAGE = os.environ["GEOAGENT_STAGE"]
@@ -90,17 +91,47 @@ class StopCallback(TrainerCallback):
         signal.signal(signal.SIGTERM, self._before)
 
     def _asked(self, device: Any) -> bool:
-        """Whether any process was asked. All must agree on the step: one that went on alone would
-        wait for ever in the next collective."""
-        import torch
-        import torch.distributed as dist
+        return _any_process(self._terminated or RUN.stop_request(STAGE).is_file(), device)
 
-        asked = self._terminated or RUN.stop_request(STAGE).is_file()
-        if not (dist.is_initialized() and dist.get_world_size() > 1):
-            return asked
-        flag = torch.tensor([int(asked)], device=device)
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag.item())
+
+class StopEarlyCallback(TrainerCallback):
+    """Saves and stops at a rung of successive halving where this run is hopeless.
+
+    The rung's step is logged, whatever logging_steps says, and judged with that log: it is the
+    last thing before the trainer looks whether to save.
+    """
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._halving = Halving(CONFIG, RUN)
+        self._rung: int | None = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._halving.is_rung(state.global_step, state.max_steps):
+            self._rung = state.global_step
+            control.should_log = True
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._rung is None:
+            return
+        step, self._rung = self._rung, None
+        first = state.is_world_process_zero
+        stop = first and self._halving.stops(step, state.max_steps, state.log_history)
+        if _any_process(stop, args.device):
+            control.should_save = control.should_training_stop = True
+
+
+def _any_process(flag: bool, device: Any) -> bool:
+    """Whether it is so in any process. All must agree on the step that they stop at: one that went
+    on alone would wait for ever in the next collective."""
+    import torch
+    import torch.distributed as dist
+
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return flag
+    found = torch.tensor([int(flag)], device=device)
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return bool(found.item())
 
 
 class RewardAdapter(ORM):
@@ -172,6 +203,7 @@ def register_rewards() -> None:
 callbacks_map["geoagent_progress"] = ProgressCallback
 callbacks_map["geoagent_seal"] = SealCallback
 callbacks_map["geoagent_stop"] = StopCallback
+callbacks_map["geoagent_stop_early"] = StopEarlyCallback
 use_image_tokens_of(base_model(CONFIG, RUN))
 if getattr(CONFIG, STAGE).deepspeed == "zero3":
     join_process_group()

@@ -13,7 +13,7 @@ from geoagent import config as module
 from geoagent.config import CONFIG_ROOT, Config, load, resolve, to_yaml
 from geoagent.errors import UsageError
 
-SHIPPED = sorted(CONFIG_ROOT.rglob("*.yaml"))
+SHIPPED = sorted(path for path in CONFIG_ROOT.rglob("*.yaml") if path.parent.name != "sweep")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIG_ROOT)))
@@ -193,3 +193,9 @@ def test_geoagent_knows_nothing_of_jobs() -> None:
 def test_two_ways_to_say_gres() -> None:
     with pytest.raises(UsageError, match=r"cluster\.additional\.gres: is what cluster\.gpu_option"):
         resolve(["cluster.gpu_option=gres", "cluster.additional.gres=tmp:1"])
+
+
+def test_the_heldout_split_undoes_another_benchmark() -> None:
+    plain = resolve(["recipe=demo"])
+    assert resolve(["recipe=demo", "benchmark=geobench"]).eval != plain.eval
+    assert resolve(["recipe=demo", "benchmark=geobench", "benchmark=heldout"]) == plain

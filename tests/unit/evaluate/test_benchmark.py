@@ -16,7 +16,8 @@ from geoagent.config import Config, to_yaml
 from geoagent.errors import OutageError, UsageError
 from geoagent.evaluate import __main__ as program
 from geoagent.evaluate import benchmark
-from geoagent.evaluate.benchmark import evaluate
+from geoagent.evaluate.benchmark import evaluate, made_with, predict
+from geoagent.evaluate.completions import Shard
 from geoagent.evaluate.models import candidates, choose, from_folder, trained_pixels
 from geoagent.evaluate.scoring import gain
 from geoagent.evaluate.table import table
@@ -493,6 +494,55 @@ def test_models_of_a_run(make_run: Callable[..., Run]) -> None:
     assert found[2].adapters == str(adapters)
     assert choose(run.config(), run) == found[2]
     assert choose(run.config(), run, "sft") == found[1]
+
+
+def test_only_the_last_model(
+    make_run: Callable[..., Run],
+    predictor: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Tables, gains, report and TensorBoard do with one; so do shards."""
+    run = make_run(report=True, models="last", reward_samples=1)
+    assert predict(run.config(), run, Shard(0, 2)) == 2 * 2  # one model, of 5 samples the last 2
+    assert predict(run.config(), run, Shard(1, 2)) == 0
+    assert program.main(["--run", str(run.path)]) == 0
+    assert predictor.loads == ["sft", "sft"]
+    result = result_of(run)
+    assert (list(result["models"]), result["last"], result["gains"]) == (["sft"], "sft", {})
+    rows = list(read_jsonl(run.evaluation("heldout") / "predictions.jsonl"))
+    assert [(row["model"], row["id"]) for row in rows] == [("sft", name) for name in PLACES]
+    assert [folder.name for folder in (run.evaluation("heldout") / "tensorboard").iterdir()] == [
+        "sft"
+    ]
+    said = capsys.readouterr()
+    assert "SFT" in said.out
+    assert "warning" not in said.err
+    page = (run.path / "report" / "report.html").read_text()
+    assert "Best and worst of SFT" in page
+    assert "Is the difference more than chance?" not in page
+    assert choose(run.config(), run, "base").name == "base"  # `locate --stage base` has it still
+
+
+def test_the_base_model_is_the_last_of_a_run_that_trained_nothing(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    run = make_run(models="last")
+    shutil.rmtree(run.checkpoints("sft"))
+    result = evaluate(run.config(), run, None)["heldout"]
+    assert (list(result["models"]), result["last"]) == (["base"], "base")
+
+
+def test_more_models_are_added_to_the_last(
+    make_run: Callable[..., Run], predictor: type[FakePredictor]
+) -> None:
+    """Predictions that are there are kept when eval.models changes, and it is another result."""
+    run = make_run(models="last")
+    evaluate(run.config(), run, None)
+    last = made_with(run.config(), run)
+    run = make_run(models="all")
+    assert made_with(run.config(), run) != last
+    assert list(evaluate(run.config(), run, None)["heldout"]["models"]) == ["base", "sft"]
+    assert predictor.loads == ["sft", "base"]
 
 
 def test_unknown_models_are_refused(make_run: Callable[..., Run]) -> None:

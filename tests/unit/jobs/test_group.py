@@ -179,7 +179,7 @@ def test_one_run_of_a_group_goes_on_alone(
 ) -> None:
     assert submit(tmp_path, *NEW) == 0
     alone = ["submit", "grpo", f"runs_dir={tmp_path}/x", "name=seed-1", "--resume"]
-    (scheduler / "queue").write_text("104_0|104|\n")
+    (scheduler / "queue").write_text("104_0|104|R|\n")
     assert main(alone) == 0  # another one's
     assert not (tmp_path / "x" / "seed-1" / "agent" / "shared").exists()
     (scheduler / "queue").write_text("")
@@ -187,7 +187,7 @@ def test_one_run_of_a_group_goes_on_alone(
     assert submit(tmp_path, "--resume") == 2
     assert "seed-1: agent.* is not what the group has" in capsys.readouterr().err
     assert submit(tmp_path, "--resume", "agent.max_tokens=99", "--dry-run") == 0
-    (scheduler / "queue").write_text("109_1|109|geoagent:grpo:" + f"{tmp_path}/x/seed-1\n")
+    (scheduler / "queue").write_text("109_1|109|R|geoagent:grpo:" + f"{tmp_path}/x/seed-1\n")
     assert main(alone) == 2
     assert "seed-1: grpo has not ended" in capsys.readouterr().err
 
@@ -200,7 +200,7 @@ def test_a_lost_array_is_nobodys_and_everybodys(
     jobs = Jobs.load(home)
     jobs.complete = False
     jobs.save(home)
-    (scheduler / "queue").write_text(f"999_1|999|geoagent:eval:{home.path}\n")
+    (scheduler / "queue").write_text(f"999_1|999|R|geoagent:eval:{home.path}\n")
     capsys.readouterr()
     assert submit(tmp_path, "--resume") == 2
     assert "x: eval has not ended" in capsys.readouterr().err
@@ -225,7 +225,7 @@ def test_status_of_a_group(
         "102|102_[0,2%2]|PENDING|0|None assigned\n212|102_1|CANCELLED|0|None assigned\nEOF\n"
     )
     arrays = [f"{id}_{k}|{id}|\n" for id in (104, 105) for k in range(3)]
-    (scheduler / "queue").write_text("".join(["103_0|103|\n", *arrays]))  # new to accounting
+    (scheduler / "queue").write_text("".join(["103_0|103|R|\n", *arrays]))  # new to accounting
     write_json(Run(tmp_path / "x" / "seed-2").progress_file("prepare"), {"step": 1, "total": 3})
     capsys.readouterr()
     assert main(["status", str(tmp_path / "x")]) == 0

@@ -35,7 +35,18 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     for part in ("prepare", "sft", "grpo", "agent", "sft is added", "spatial 1.5", "dry run"):
         assert part in shown
+    assert "drawn from its data" not in shown
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tells_what_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "grpo", "eval", "--dry-run", "recipe=demo", f"runs_dir={tmp_path}", "name=x"]
+    assert main([*words, "grpo.limit=40", "eval.models=last"]) == 0
+    shown = capsys.readouterr().out
+    assert "8 a picture, on 40 samples drawn from its data\n" in shown
+    assert "only the model that training led to" in shown
 
 
 @pytest.mark.parametrize(

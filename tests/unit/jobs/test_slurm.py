@@ -117,11 +117,11 @@ def test_an_agent_is_needed_while_a_client_is_queued(tmp_path: Path, scheduler: 
     os.utime(run.jobs_file, (long_ago, long_ago))
     assert not clients_queued(run, clients)  # and will never be
     Jobs("slurm", jobs=records).save(run)
-    (scheduler / "queue").write_text("1|1|\n3|3|\n")
+    (scheduler / "queue").write_text("1|1|R|\n3|3|R|\n")
     assert clients_queued(run, clients)
-    (scheduler / "queue").write_text(f"1|1|\n4|4|{tag(run, 'eval')}\n")
+    (scheduler / "queue").write_text(f"1|1|R|\n4|4|R|{tag(run, 'eval')}\n")
     assert clients_queued(run, clients)  # its id was not written down
-    (scheduler / "queue").write_text(f"1|1|\n33|33|{tag(Run(tmp_path / 'x'), 'eval')}\n")
+    (scheduler / "queue").write_text(f"1|1|R|\n33|33|R|{tag(Run(tmp_path / 'x'), 'eval')}\n")
     assert not clients_queued(run, clients)
     (scheduler / "silent").touch()
     assert clients_queued(run, clients)
@@ -165,7 +165,7 @@ def test_status_and_cancel(
     assert re.search(r"sft +102 +running .* 01:01 .*n\[1-2\]", lines["sft"])
     assert re.search(r"grpo +104 +waiting", lines["grpo"])
     assert "eval: out of time" in shown
-    (scheduler / "queue").write_text("102|102|\n104|104|\n999|999|\n")
+    (scheduler / "queue").write_text("102|102|R|\n104|104|R|\n999|999|R|\n")
     assert main(["cancel", str(run.path)]) == 0
     assert "stopped: sft, grpo\n" in capsys.readouterr().out
     assert (scheduler / "cancelled").read_text() == "102 104\n"
@@ -177,7 +177,7 @@ def test_status_of_jobs_that_accounting_does_not_know(
     """It is not kept, was purged, or is away."""
     run, _ = submit(tmp_path)
     (scheduler / "sacct").write_text("#!/bin/bash\nexit 1\n")
-    (scheduler / "queue").write_text("104|104|\n")
+    (scheduler / "queue").write_text("104|104|R|\n")
     write_json(run.done_file("prepare"), {"seconds": 9.0})
     write_json(run.stage("sft") / "outcome.json", {"code": 1, "cause": "ValueError: x"})
     assert main(["status", str(run.path)]) == 0

@@ -9,7 +9,7 @@ import pytest
 from geoagent.config import Config, resolve
 from geoagent.errors import UsageError
 from geoagent.run import Run
-from geoagent.train.arguments import grpo_arguments, sft_arguments
+from geoagent.train.arguments import grpo_arguments, grpo_dataset, sft_arguments
 from geoagent.train.checkpoints import discard_incomplete, latest, seal
 
 
@@ -80,6 +80,19 @@ def test_grpo_without_sft(tmp_path: Path) -> None:
     config = resolve(["recipe=demo", "grpo.start_from=base"])
     found = options(grpo_arguments(config, Run(tmp_path), ["spatial"]))
     assert found["model"] == str(tmp_path / "model")
+
+
+def test_grpo_is_limited_and_sft_is_not(tmp_path: Path) -> None:
+    run, file = Run(tmp_path), str(Run(tmp_path).dataset("grpo"))
+    run.data.mkdir()
+    run.dataset("grpo").write_text('{"id": 1}\n{"id": 2}\n{"id": 3}\n')
+    start = ["recipe=demo", "grpo.start_from=base"]
+    for limit, expected in ((1, f"{file}#1"), (2, f"{file}#2"), (3, file), (4, file)):
+        config = resolve([*start, f"grpo.limit={limit}"])
+        assert grpo_dataset(config, run) == expected
+        assert options(grpo_arguments(config, run, ["spatial"]))["dataset"] == expected
+        assert options(sft_arguments(config, run))["dataset"] == str(run.dataset("sft"))
+    assert grpo_dataset(resolve(start), run) == file
 
 
 def test_a_stage_resumes_from_its_own_checkpoint(tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""How long a sweep of a thousand points takes to plan and to submit:
+`.venv/bin/python benchmarks/sweeps.py`.
+
+The points are a grid of three reward weights over one SFT. They are planned with `--dry-run`, and
+then, where Slurm is installed, submitted to a mini cluster that allows arrays of a hundred; its
+jobs are told to begin in an hour, and are cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from measured import measured
+from rich.console import Console
+from rich.table import Table
+
+from geoagent.errors import exit_code
+from geoagent.files import write_json
+from jobs.minicluster.cluster import MiniCluster
+from jobs.minicluster.layout import Shape
+from jobs.minicluster.packages import missing
+
+GOAL_S: Final = 5.0
+GOAL_MIB: Final = 300
+MOST: Final = 100
+"""Elements of an array."""
+PARALLEL: Final = 8
+SETTINGS: Final = ("model.tiny.hidden_size=32", "grpo.keep_checkpoints=1", "eval.models=last")
+"""Checkpoints of a thousand points are to have room on a small disk."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=10, metavar="N", help="N³ points (10)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    options = parser.parse_args(arguments)
+
+    def program() -> int:
+        figures = measure(options.side)
+        if options.json:
+            write_json(options.json, figures)
+        show(figures)
+        return 0
+
+    return exit_code(program)
+
+
+def measure(side: int) -> dict[str, Any]:
+    """All figures, as JSON."""
+    with tempfile.TemporaryDirectory(prefix="mini") as place:
+        folder = Path(place)
+        weights = [round(0.1 * (k + 1), 2) for k in range(side)]
+        names = [f"rewards.weights.{name}" for name in ("spatial", "semantic", "consistency")]
+        grid = {name: [*weights] for name in names}
+        document = {"base": ["recipe=demo", *SETTINGS], "grid": grid}
+        (folder / "grid.yaml").write_text(yaml.safe_dump(document))
+        words = ["jobs", "sweep", str(folder / "grid.yaml"), f"runs_dir={folder}/runs"]
+        _, planned = measured([*words, "cluster=local", "--dry-run"])
+        figures = {"points": side**3, "cores": len(os.sched_getaffinity(0)), "planned": planned}
+        if missing():
+            print(f"not submitted: {', '.join(missing())} not installed", file=sys.stderr)
+            return figures
+        return figures | {"submitted": submit(folder / "slurm", words)}
+
+
+def submit(folder: Path, words: list[str]) -> dict[str, Any]:
+    """The submission's figures, and what the queue has then: arrays by stage, the largest one, the
+    limits of their elements."""
+    cluster = MiniCluster(folder, Shape(nodes=1, max_array_size=MOST))
+    cluster.up()
+    try:
+        environment = {**os.environ, **cluster.environment()}
+        more = ["cluster=mini", "cluster.additional.begin=now+1hour", "--yes"]
+        limit = ["--parallel", str(PARALLEL)]
+        _, figures = measured([*words, *more, *limit], environment)
+        arrays = list(_arrays(cluster.slurm("squeue", "-h", "-o", "%j %K")))
+        home = words[-1].partition("=")[2] + "/grid"
+        measured(["jobs", "cancel", home], environment)
+    finally:
+        cluster.down()
+    stages = [stage for stage, _, _ in arrays]
+    return {
+        **figures,
+        "arrays": {stage: stages.count(stage) for stage in sorted({*stages})},
+        "jobs": sum(count for _, count, _ in arrays),
+        "largest": max(count for _, count, _ in arrays),
+        "limits": sorted({limit for _, count, limit in arrays if count > 1}),
+    }
+
+
+def _arrays(lines: str) -> Iterator[tuple[str, int, int]]:
+    """Stage, elements and limit of each row of the queue."""
+    for line in lines.splitlines():
+        name, elements = line.split()
+        found = re.fullmatch(r"(\d+)-(\d+)(?:%(\d+))?", elements)
+        count = int(found[2]) - int(found[1]) + 1 if found else 1
+        yield name.rpartition("-")[2], count, int((found and found[3]) or count)
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print the figures on standard output."""
+    table = Table(title=f"{figures['points']:,} points, {figures['cores']} cores")
+    for column in ("", "seconds", "CPU s", "peak MiB"):
+        table.add_column(column, justify="right" if column else "left")
+    for name in ("planned", "submitted"):
+        row = figures.get(name)
+        if row:
+            table.add_row(name, f"{row['seconds']:.1f}", f"{row['cpu']:.1f}", f"{row['mib']:.0f}")
+    console = Console()
+    console.print(table)
+    console.print(f"goals of planning: {GOAL_S:.0f} s, {GOAL_MIB} MiB", highlight=False)
+    if done := figures.get("submitted"):
+        arrays = ", ".join(f"{count} of {stage}" for stage, count in done["arrays"].items())
+        console.print(
+            f"{done['jobs']} jobs; arrays: {arrays}; the largest has {done['largest']} elements "
+            f"(MaxArraySize {MOST}); elements at a time: {done['limits']} (--parallel {PARALLEL})",
+            highlight=False,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

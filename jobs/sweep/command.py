@@ -1,0 +1,282 @@
+"""`sweep`: read the points, see what is missing, ask, and submit it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from geoagent.config import GROUPS, REWARD_NAMES, Config, StopEarlyConfig
+from geoagent.errors import UsageError
+from geoagent.files import short, write_atomic
+from geoagent.run import Run
+from geoagent.sweep.definition import Sweep, Trial, read_sweep, trials
+from geoagent.sweep.home import RESULTS, SweepHome
+from geoagent.sweep.keys import short as short_key
+from geoagent.sweep.keys import stage_keys
+from jobs import preflight
+from jobs.command import command
+from jobs.group import Member
+from jobs.lock import submitting
+from jobs.plan import collector
+from jobs.rundir import new_run
+from jobs.sweep import folders
+from jobs.sweep.estimate import Estimate, estimate
+from jobs.sweep.layout import Layout, lay_out
+from jobs.sweep.situation import Situation, clear, look, missing
+
+NOTHING: Final = "nothing was written or submitted"
+STUDY: Final = "halving"
+"""Folder in the sweep's where its trials tell each other how good they are."""
+COPY: Final = "sweep.yaml"
+_YAML: Final = (".yaml", ".yml")
+_PLACE: Final = ("name", "runs_dir")
+"""Settings that say where a sweep is, and nothing of its points."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody has asked for; `source` is a YAML, the name of a shipped one, or the folder of
+    a sweep that is there."""
+
+    source: str
+    words: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    parallel: int | None = None
+    dry_run: bool = False
+    yes: bool = False
+
+
+@dataclass(frozen=True)
+class _Planned:
+    sweep: Sweep
+    trials: Sequence[Trial]
+    layout: Layout
+    home: SweepHome
+    situation: Situation
+    members: list[Member]
+    asked: Estimate
+    slurm: bool
+
+
+def sweep(request: Request) -> int:
+    """Exit code. UsageError, OutageError."""
+    path, source = find(request)
+    run = Run(path)
+    with ExitStack() as stack:
+        if run.config_file.is_file() and not request.dry_run:
+            stack.enter_context(submitting(run))
+        planned = _plan(request, path, source)
+        found = list(_problems(planned))
+        if not planned.members and not found:
+            return _nothing(planned)
+        _show(planned)
+        for problem in found:
+            print(f"error: {problem}", file=sys.stderr)
+        if found or request.dry_run:
+            print(NOTHING)
+            return 2 if found else 0
+        if not request.yes and not _agreed(planned):
+            print(NOTHING)
+            return 1
+        if run.config_file.is_file():
+            folders.renew_home(planned.sweep, run, bool(planned.situation.jobs))
+        else:
+            new_run(planned.sweep.base, path, {})
+            stack.enter_context(submitting(run))
+        return _start(planned)
+
+
+def results(request: Request) -> int:
+    """Print the sweep's tables as they are now, and write them to its folder."""
+    from geoagent.sweep.report import show_results, write_results
+
+    path, _ = find(request)
+    show_results(write_results(SweepHome.open(path)))
+    print(f"written: {short(path / RESULTS)}")
+    return 0
+
+
+def find(request: Request) -> tuple[Path, str]:
+    """The folder of the sweep, and its YAML."""
+    given, name = Path(request.source), _word(request.words, "name")
+    runs = Path(_word(request.words, "runs_dir") or Config().runs_dir)
+    for there in (given, runs / request.source):
+        if SweepHome.at(there) and not name:
+            return there.absolute(), _source(there)
+    return (runs / (name or given.stem)).absolute(), request.source
+
+
+def _source(path: Path) -> str:
+    """Where the sweep's YAML was, or the copy of it if it is there no longer."""
+    source = SweepHome.open(path).source
+    is_file = source.endswith(_YAML)
+    return str(path / COPY) if is_file and not Path(source).is_file() else source
+
+
+def _word(words: Sequence[str], key: str) -> str:
+    found = [word.partition("=")[2] for word in words if word.partition("=")[0] == key]
+    return found[-1] if found else ""
+
+
+def _plan(request: Request, path: Path, source: str) -> _Planned:
+    """What is to be done: from the YAML, what was said now and earlier, and what is there."""
+    before = SweepHome.open(path) if SweepHome.at(path) else None
+    words = _merged(before.words if before else [], request.words)
+    seeds = list(request.seeds) or (before.given_seeds if before else [])
+    parallel = request.parallel or (before.given_parallel if before else None)
+    definition = read_sweep(source, words, seeds, parallel, name=path.name)
+    found = trials(definition)
+    found = _sharing_study(definition, found, path)
+    layout = lay_out(found, before.stages if before else {})
+    home = SweepHome(
+        path=path,
+        source=str(Path(source).absolute()) if source.endswith(_YAML) else source,
+        title=definition.title,
+        words=words,
+        seeds=list(definition.seeds),
+        parallel=definition.parallel,
+        metrics=list(definition.metrics),
+        published=definition.published,
+        given_seeds=seeds,
+        given_parallel=parallel,
+        rows=folders.rows(layout, found),
+        stages=layout.stages,
+    )
+    situation = look(Run(path), layout)
+    members = missing(situation, layout)
+    asked = estimate(members, Run(path), layout, definition.parallel)
+    slurm = preflight.uses_slurm(definition.base)
+    return _Planned(definition, found, layout, home, situation, members, asked, slurm)
+
+
+def _merged(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """What was said earlier holds until something else is said of the same key, or of its group."""
+    keys = {word.partition("=")[0] for word in now} | {*_PLACE}
+    kept = [word for word in before if word.partition("=")[0] not in keys]
+    here = [word for word in now if word.partition("=")[0] not in _PLACE]
+    groups = [word for word in (*kept, *here) if word.partition("=")[0] in GROUPS]
+    return [*groups, *(word for word in (*kept, *here) if word not in groups)]
+
+
+def _sharing_study(sweep: Sweep, found: Sequence[Trial], path: Path) -> Sequence[Trial]:
+    """With successive halving, all trials look at one study, and at rewards that all have: their
+    weights differ, so that sums of them could not be compared. UsageError if they have none."""
+    if sweep.stop_early is None:
+        return found
+    trained = [trial.config.rewards.weights for trial in found if "grpo" in trial.keys]
+    common = [name for name in REWARD_NAMES if all(weights.get(name) for weights in trained)]
+    settings = {"by": common, **sweep.stop_early}
+    if not settings["by"]:
+        raise UsageError(
+            f"{sweep.source}: stop_early: no reward has a weight in all points, so that they "
+            "cannot be compared"
+        )
+    # Values of other meanings are not compared with.
+    mark = short_key(stage_keys(sweep.base, ["grpo"])["grpo"])
+    study = StopEarlyConfig(study=str(path / STUDY / mark), **settings)
+    return [
+        replace(
+            trial, config=replace(trial.config, grpo=replace(trial.config.grpo, stop_early=study))
+        )
+        for trial in found
+    ]
+
+
+def _problems(planned: _Planned) -> Iterator[str]:
+    """One line for each thing that has to be mended first."""
+    yield from preflight.problems_of((m.config, m.plan) for m in planned.members)
+    place = next(p for p in (planned.home.path, *planned.home.path.parents) if p.exists())
+    free = shutil.disk_usage(place).free / 1024**3
+    if planned.asked.gib > free:
+        yield (
+            f"{place}: {free:.1f} GiB free, and the sweep needs about {planned.asked.gib:.0f} GiB; "
+            "free some, or choose another place with runs_dir=…"
+        )
+
+
+def _show(planned: _Planned) -> None:
+    from jobs.sweep.view import show
+
+    show(
+        planned.sweep,
+        planned.trials,
+        planned.layout,
+        planned.situation,
+        planned.members,
+        planned.asked,
+        planned.slurm,
+    )
+
+
+def _agreed(planned: _Planned) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to say yes; look at it with --dry-run, submit with --yes")
+    what = "submit" if planned.slurm else "run"
+    return input(f"{what} these {planned.asked.jobs} jobs? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _nothing(planned: _Planned) -> int:
+    home = planned.home
+    shown = f"{command()} sweep {short(home.path)} --results"
+    if planned.situation.jobs:
+        count = len(planned.situation.jobs)
+        print(
+            f"nothing to submit: {count} stages are under way, the others have finished; look at "
+            f"them with: {command()} status {short(home.path)}"
+        )
+    else:
+        folders.keep(home, planned.layout, planned.trials)
+        print(f"nothing to do: all {len(planned.trials)} have finished; the tables: {shown}")
+    return 0
+
+
+def _start(planned: _Planned) -> int:
+    home = planned.home
+    run = Run(home.path)
+    if planned.slurm:
+        clear(planned.situation)
+    folders.keep(home, planned.layout, planned.trials)
+    _copy(Path(planned.sweep.source), home.path)
+    folders.make_parts(run, planned.layout, planned.members)
+    if not planned.slurm:
+        return _run_here(planned)
+    from jobs import slurm
+
+    config, limit = planned.sweep.base, planned.sweep.parallel
+    under_way = planned.situation.under_way()
+    for one in slurm.submit_all(config, run, planned.members, limit, under_way, collector(config)):
+        several = f", an array of {one.count}" if one.count > 1 else ""
+        print(f"{one.stage}: job {one.id}{several}")
+    print(f"look at it with: {command()} status {short(home.path)}")
+    print(f"the tables, whenever: {command()} sweep {short(home.path)} --results")
+    return 0
+
+
+def _copy(source: Path, home: Path) -> None:
+    """Keep the YAML beside what is made of it."""
+    if source != home / COPY:
+        write_atomic(home / COPY, source.read_bytes())
+
+
+def _run_here(planned: _Planned) -> int:
+    """Chain after chain; one that fails leaves the others alone. The tables come last."""
+    from jobs.submission import run_chain
+
+    home = Run(planned.home.path)
+    again = f"{command()} sweep {short(home.path)}"
+    failed = []
+    for number, member in enumerate(planned.members, start=1):
+        print(f"[{number}/{len(planned.members)}]", end=" ", flush=True)
+        if run_chain(member, again) is None:
+            failed.append(member.run.path.name)
+    from geoagent.sweep.report import show_results, write_results
+
+    show_results(write_results(SweepHome.open(home.path)))
+    if failed:
+        print(f"failed: {', '.join(failed)}; go on with: {again}", file=sys.stderr)
+    return 1 if failed else 0

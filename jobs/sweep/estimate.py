@@ -1,0 +1,128 @@
+"""What a submission of a sweep asks for, before anybody is asked whether to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from geoagent.config import Config, StageResources
+from geoagent.files import read_if_there
+from geoagent.run import Run
+from jobs.group import Member
+from jobs.plan import STAGES, TRAINING, StagePlan
+from jobs.sweep.layout import Layout
+
+_GIB: Final = 1024**3
+_BYTES_A_PARAMETER: Final = 14
+"""A weight in 16 bits, and in 32 bits its master copy and AdamW's two moments."""
+_PARAMETERS: Final = 7.6e9
+_LORA_PARAMETERS: Final = 2.5e6
+"""Of Qwen2.5-VL-7B's language model, for each rank of adapters on all its linear layers."""
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """`jobs` of a stage; `minutes` each at most, and `measured_s` what one took here on average."""
+
+    stage: str
+    jobs: int
+    resources: StageResources
+    measured_s: float | None
+
+    @property
+    def gpu_hours(self) -> float:
+        """At most."""
+        resources = self.resources
+        gpus = resources.nodes * resources.gpus_per_node
+        return self.jobs * gpus * resources.time_minutes / 60
+
+    def wall_minutes(self, parallel: int | None, each: float | None = None) -> float:
+        """If as many run at a time as may; `each` minutes, or the time limit."""
+        rounds = math.ceil(self.jobs / min(parallel or self.jobs, self.jobs))
+        return rounds * (self.resources.time_minutes if each is None else each)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Everything that is to be submitted, the agent and the collector aside."""
+
+    stages: tuple[StageEstimate, ...]
+    parallel: int | None
+    gib: float
+
+    @property
+    def jobs(self) -> int:
+        return sum(stage.jobs for stage in self.stages)
+
+    @property
+    def gpu_hours(self) -> float:
+        return sum(stage.gpu_hours for stage in self.stages)
+
+    @property
+    def wall_minutes(self) -> float:
+        """At most, stage after stage, if the cluster has room."""
+        return sum(stage.wall_minutes(self.parallel) for stage in self.stages)
+
+    @property
+    def measured_minutes(self) -> float | None:
+        """As `wall_minutes`, with what finished stages took; None if one has not been seen."""
+        found = [
+            None if stage.measured_s is None else stage.wall_minutes(self.parallel, each)
+            for stage in self.stages
+            for each in [(stage.measured_s or 0) / 60]
+        ]
+        known = [minutes for minutes in found if minutes is not None]
+        return sum(known) if len(known) == len(found) else None
+
+
+def estimate(
+    members: Sequence[Member], home: Run, layout: Layout, parallel: int | None
+) -> Estimate:
+    planned: dict[str, list[tuple[Member, StagePlan]]] = {}
+    for member in members:
+        for stage in member.plan.stages:
+            planned.setdefault(stage.name, []).append((member, stage))
+    measured = _measured(home, layout)
+    stages = tuple(
+        StageEstimate(name, len(found), found[0][1].resources, measured.get(name))
+        for name in STAGES
+        if (found := planned.get(name))
+    )
+    size = sum(
+        _bytes(member.config, stage.name) for found in planned.values() for member, stage in found
+    )
+    return Estimate(stages, parallel, size / _GIB)
+
+
+def _measured(home: Run, layout: Layout) -> Mapping[str, float]:
+    """Mean seconds of the stages that have finished in this sweep."""
+    seconds: dict[str, list[float]] = {}
+    for stage, took in _seconds(home, layout):
+        seconds.setdefault(stage, []).append(took)
+    return {stage: sum(found) / len(found) for stage, found in seconds.items()}
+
+
+def _seconds(home: Run, layout: Layout) -> Iterator[tuple[str, float]]:
+    for part in layout.parts.values():
+        for stage in part.stages:
+            took = read_if_there(Run(home.path / part.folder).done_file(stage)).get("seconds")
+            if isinstance(took, int | float):
+                yield stage, float(took)
+
+
+def _bytes(config: Config, stage: str) -> float:
+    """Roughly what a stage leaves: checkpoints with the optimizer's state, one more while the
+    oldest is replaced. Of a model whose size is not known, as if it were Qwen2.5-VL-7B."""
+    if stage not in TRAINING:
+        return 0.02 * _GIB
+    settings, tiny = config.sft if stage == "sft" else config.grpo, config.model.tiny
+    if config.model.kind == "tiny":
+        language = (tiny.vocabulary + 12 * tiny.layers * tiny.hidden_size) * tiny.hidden_size
+        parameters = language + 12.0 * tiny.vision_depth * tiny.vision_hidden_size**2
+    elif settings.lora.rank:
+        parameters = _LORA_PARAMETERS * settings.lora.rank
+    else:
+        parameters = _PARAMETERS
+    return parameters * _BYTES_A_PARAMETER * (settings.keep_checkpoints + 1)
