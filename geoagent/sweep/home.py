@@ -57,12 +57,18 @@ class SweepHome:
 
     @classmethod
     def open(cls, path: Path) -> SweepHome:
-        """UsageError if no sweep has its folder here."""
+        """UsageError if no sweep has its folder here, or sweep.json is not one's."""
         if not cls.at(path):
             raise UsageError(f"{path}: not a sweep's folder (it has no {SWEEP_FILE})")
         document = read_json(path / SWEEP_FILE)
-        rows = [Row(**row) for row in document.pop("rows")]
-        return cls(path=path, rows=rows, **document)
+        try:
+            rows = [Row(**row) for row in document.pop("rows")]
+            return cls(path=path, rows=rows, **document)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise UsageError(
+                f"{path / SWEEP_FILE}: is not what this version of the sweep writes ({error}); "
+                "submit the sweep again"
+            ) from error
 
     def save(self) -> None:
         document = asdict(self)

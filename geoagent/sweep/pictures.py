@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import statistics
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.figures.style import FAINT, SERIES, new_figure
 from geoagent.report.charts import Chart, curve_chart, new_axes, plain, style_axes, to_chart
@@ -32,8 +34,11 @@ _MAX_LINES: Final = 8
 """Learning curves; more are a tangle."""
 _MAX_LEGEND: Final = 12
 """Points of the front that the picture names; all are numbered and in the table."""
+_NAME_WIDTH: Final = 30
 _LOG_FROM: Final = 50.0
 """Largest over smallest value from which an axis is logarithmic."""
+_RASTER_FROM: Final = 200
+"""Points from which on they are pixels in the page too: it would have megabytes of circles."""
 _REWARD: Final = re.compile(r"train/rewards/(\w+)/mean")
 
 
@@ -98,10 +103,18 @@ def _draw_trend(axes: Axes, dimension: Dimension, metric: str) -> None:
     assert dimension.trends is not None
     trend = dimension.trends[metric]
     factor = _scaled(metric)
-    axes.plot(trend.x, [factor * value for value in trend.y], "o", color=SERIES[0], ms=4, alpha=0.7)
-    if min(trend.x) > 0 and max(trend.x) > _LOG_FROM * min(trend.x):
+    pixels = len(trend.x) > _RASTER_FROM
+    look: dict[str, Any] = {"color": SERIES[0], "ms": 4, "alpha": 0.7, "rasterized": pixels}
+    axes.plot(trend.x, [factor * value for value in trend.y], "o", **look)
+    if _is_logarithmic(trend.x):
         axes.set_xscale("log")
     axes.set_title(f"{plain(heading(metric))}: {trend_text(trend)}", fontsize=10)
+
+
+def _is_logarithmic(values: Sequence[float]) -> bool:
+    """Whether a quantity looks drawn by its logarithm: half of it is far below the middle."""
+    low, high = min(values), max(values)
+    return low > 0 and high > _LOG_FROM * low and statistics.median(values) < (low + high) / 8
 
 
 def front_chart(results: Results, one: Front) -> Chart:
@@ -115,7 +128,9 @@ def front_chart(results: Results, one: Front) -> Chart:
     }
     rest = [place for name, place in places.items() if name not in one.best]
     if rest:
-        axes.plot(*zip(*rest, strict=True), "o", color=FAINT, ms=4, alpha=0.6, label="other points")
+        pixels = len(rest) > _RASTER_FROM
+        look: dict[str, Any] = {"color": FAINT, "ms": 4, "alpha": 0.6, "rasterized": pixels}
+        axes.plot(*zip(*rest, strict=True), "o", **look, label="other points")
     table = front_table(results, one)
     ordered = [places[row[1].text] for row in table.rows]
     axes.plot(*zip(*ordered, strict=True), "o-", color=SERIES[1], ms=7, lw=1)
@@ -123,7 +138,8 @@ def front_chart(results: Results, one: Front) -> Chart:
         axes.annotate(row[0].text, place, (5, 5), textcoords="offset points", fontsize=9)
     for row in table.rows[:_MAX_LEGEND]:
         said = row[2].text if row[2].text != "–" else row[1].text
-        axes.plot([], [], " ", label=f"{row[0].text}  {plain(said)}")
+        lines = "\n".join(map(plain, textwrap.wrap(said, _NAME_WIDTH)))
+        axes.plot([], [], " ", label=f"{row[0].text}  {lines}")
     axes.set(xlabel=plain(heading(one.x)), ylabel=plain(heading(one.y)))
     _better(axes, one)
     axes.margins(0.08)

@@ -223,13 +223,19 @@ def _unfinished(run: Run, stage: str) -> tuple[State, str, str]:
     for folder in folders:
         outcome = read_if_there(folder / "outcome.json")
         if outcome.get("code") and not (folder / "done.json").is_file():
-            cause = " ".join(str(outcome.get("cause") or f"exit code {outcome['code']}").split())
-            return "failed", stage, cause
+            cause = str(outcome.get("cause") or f"exit code {outcome['code']}")
+            return "failed", stage, one_line(cause)
     progress = read_if_there(run.progress_file(stage))
     if "step" not in progress:
         return "missing", stage, ""
     unit, total = progress.get("unit", "step"), progress.get("total") or "?"
     return "missing", stage, f"{unit} {progress['step']} of {total} when last seen"
+
+
+def one_line(text: str) -> str:
+    """Without line ends, and without what a terminal or a file of rows would act on."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(printable.split())
 
 
 def _config(run: Run) -> Mapping[str, Any]:

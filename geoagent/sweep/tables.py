@@ -11,7 +11,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.report.tables import COLUMNS, Column, shown
-from geoagent.sweep.results import DONE, Estimate, PointResult, Results, TrialResult
+from geoagent.sweep.results import (
+    DONE,
+    Estimate,
+    PointResult,
+    Results,
+    TrialResult,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,11 +148,9 @@ def best_first(results: Results) -> list[PointResult]:
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """By dotted key, its shortest tail that no other has."""
+    """By dotted key, its shortest tail that no other has; all of it where there is none."""
     tails = Counter(tail for key in keys for tail in _tails(key))
-    return {
-        key: next(tail for tail in _tails(key) if tails[tail] == 1) for key in dict.fromkeys(keys)
-    }
+    return {key: next((tail for tail in _tails(key) if tails[tail] == 1), key) for key in keys}
 
 
 def _tails(key: str) -> list[str]:
@@ -288,7 +293,7 @@ _MARKS: Final = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<[]#"})
 
 def _pipe(text: str) -> str:
     """Text that Markdown shows as it is, in one line."""
-    return " ".join(text.split()).translate(_MARKS)
+    return one_line(text).translate(_MARKS)
 
 
 def _side(table: SweepTable, number: int) -> str:
@@ -312,7 +317,7 @@ def latex(table: SweepTable, title: str) -> str:
     )
     for rule in ("toprule", "midrule", "bottomrule"):  # no cell has a backslash that is not ours
         body = body.replace(r"\hline", rf"\{rule}", 1)
-    notes = [f"% {' '.join(line.split())}" for line in (*table.notes, *table.problems)]
+    notes = [f"% {one_line(line)}" for line in (*table.notes, *table.problems)]
     caption = rf"\caption{{{_tex(title)}}}"
     lines = [r"% \usepackage{booktabs}", *notes, r"\begin{table}", r"\centering", caption]
     return "\n".join([*lines, body, r"\end{table}"]) + "\n"
@@ -333,7 +338,7 @@ def _tex(text: str) -> str:
     from tabulate import LATEX_ESCAPE_RULES
 
     rules = {**LATEX_ESCAPE_RULES, **_SIGNS}
-    return "".join(rules.get(letter, letter) for letter in " ".join(text.split()))
+    return "".join(rules.get(letter, letter) for letter in one_line(text))
 
 
 def csv_text(results: Results) -> str:

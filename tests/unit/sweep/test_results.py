@@ -45,7 +45,7 @@ def test_every_state(tmp_path: Path) -> None:
         folder.row(point)
     folder.done("done", accuracy_25km=0.25)
     folder.stopped("stopped")
-    folder.failed("failed", stage="sft", cause="no\n memory")
+    folder.failed("failed", stage="sft", cause="no\n \x1b[31mmemory")
     run = folder.run("running")
     for stage in ("prepare", "sft"):
         write_json(run.done_file(stage), {"seconds": 2.0})
@@ -55,7 +55,7 @@ def test_every_state(tmp_path: Path) -> None:
     assert told == {
         "done": ("done", None, ""),
         "stopped": ("stopped early", "grpo", "at step 20 of 100"),
-        "failed": ("failed", "sft", "no memory"),
+        "failed": ("failed", "sft", "no [31mmemory"),
         "new": ("missing", "prepare", ""),
         "running": ("missing", "grpo", "step 3 of 9 when last seen"),
     }
