@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from geoagent.run import Run
 from jobs.accounting import Facts, facts
@@ -18,6 +20,9 @@ from jobs.watch import refresh
 
 if TYPE_CHECKING:
     from rich.console import Group as Lines
+
+_SHOWN: Final = 60
+"""Runs that get a row each."""
 
 
 def show_group(group: Group, watch: bool = False, as_json: bool = False) -> None:
@@ -50,18 +55,26 @@ def _look(group: Group) -> tuple[dict[str, Jobs], Mapping[str, Facts]]:
 
 
 def _page(group: Group, found: dict[str, Jobs]) -> Lines:
-    """The table; under it the agent, jobs that no run knows of, and why runs have failed."""
+    """The table; under it the agent, jobs that no run knows of, and why runs have failed. Of many
+    runs only those are shown that have something to show, and how many there are of each kind."""
     from rich.console import Group as Lines
     from rich.text import Text
 
     table = plain_table(group.home.path.name)
-    for column in ("run", *STAGES):
-        table.add_column(column)
-    lines = []
+    table.add_column("run", overflow="fold")
+    for column in STAGES:
+        table.add_column(column, no_wrap=True)
+    lines, rows = [], []
     for name in group.members:
         jobs = found[name].jobs if name in found else []
-        table.add_row(name, *_cells(group.run(name), jobs))
+        cells = _cells(group.run(name), jobs)
+        states = {job.state for job in jobs}
+        rows.append(_Row(name, cells, not states.isdisjoint(("running", "failed"))))
         lines += [f"{name}: {job.stage}: {job.cause}" for job in jobs if job.cause]
+    for row in _chosen(rows):
+        table.add_row(row.name, *row.cells)
+    if len(rows) > _SHOWN:
+        lines = [*_counts(rows), *lines[:_SHOWN]]
     config = group.home.config()
     own = found[AGENT].jobs if AGENT in found else []
     for job in own:
@@ -77,6 +90,28 @@ def _page(group: Group, found: dict[str, Jobs]) -> Lines:
                 f"{job.stage}: job {job.id}, {job.state}, of a submission that was cut off"
             )
     return Lines(table, *(Text(line) for line in lines))
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    cells: Sequence[str]
+    busy: bool
+    """Whether one of its jobs runs or has failed."""
+
+
+def _chosen(rows: Sequence[_Row]) -> Sequence[_Row]:
+    return rows if len(rows) <= _SHOWN else [row for row in rows if row.busy][:_SHOWN]
+
+
+def _counts(rows: Sequence[_Row]) -> Iterator[str]:
+    """How many runs are in which state, stage by stage."""
+    for index, stage in enumerate(STAGES):
+        states = Counter(row.cells[index].split()[0] for row in rows)
+        del states["–"]
+        if states:
+            told = ", ".join(f"{count} {state}" for state, count in states.most_common())
+            yield f"{stage}: {told}"
 
 
 def _cells(run: Run, jobs: Sequence[JobRecord]) -> list[str]:
