@@ -2,10 +2,11 @@
 PY := .venv/bin/python
 RUN ?= $(shell ls -td runs/*/ 2>/dev/null | head -1)
 SEED ?= 0
+SWEEP ?= geoagent_table3
 ARGS ?=
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval cluster-packages cluster-up cluster-down bench-agent bench-geocoder bench-metrics bench-prepare bench-sampling bench-sweeps test-vllm tensorboard report browser-package clean
+.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval submit-sweep cluster-packages cluster-up cluster-down bench-agent bench-geocoder bench-metrics bench-prepare bench-sampling bench-sweeps test-vllm tensorboard report browser-package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ submit-grpo: setup ## submit GRPO, and SFT before it unless the run has it [ARGS
 
 submit-eval: setup ## submit the evaluation [ARGS=…]
 	@$(SUBMIT) eval $(ARGS)
+
+submit-sweep: setup ## submit the points of a sweep, or what is missing [SWEEP=geoagent_table3] [ARGS=…]
+	@$(PY) -m jobs sweep $(SWEEP) $(ARGS)
 
 cluster-packages: setup ## install Slurm, munge and MariaDB for the mini cluster (Debian, as root)
 	@$(PY) -m jobs.minicluster packages
