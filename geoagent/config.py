@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -563,7 +564,28 @@ def group_file(group: str, choice: str) -> Path:
 
 def to_yaml(config: Config) -> str:
     """The complete configuration as YAML; `load` of it gives an equal Config."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    return dump(dataclasses.asdict(config))
+
+
+def dump(document: Mapping[str, Any]) -> str:
+    """A configuration's keys and values as YAML that `load` reads. Some ten times as fast as
+    OmegaConf's: a sweep writes thousands."""
+    import yaml
+
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        def ignore_aliases(self, data: object) -> bool:
+            return True
+
+    def text(dumper: Any, value: str) -> Any:
+        # OmegaConf takes more for numbers than PyYAML does, such as 1e-5.
+        style = "'" if _NUMBER.fullmatch(value) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return str(yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True))
+
+
+_NUMBER: Final = re.compile(r"[-+]?[\d_.]*([eE][-+]?\d+)?")
 
 
 def _read_layers(path: Path, parents: tuple[Path, ...]) -> list[_Layer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from geoagent.config import Config, to_yaml
+from geoagent.config import Config, dump, to_yaml
 from geoagent.errors import UsageError
 from geoagent.files import write_atomic, write_json
 from geoagent.modelfolder import OFFLINE
@@ -178,9 +179,9 @@ def _check_same(before: Config, now: Config, path: Path) -> None:
 def as_it_knows(config: Config, run: Run) -> str:
     """The configuration as YAML for the run's own copy of the code, which may be older than this
     and would refuse a key that it does not know. UsageError if such a key was given."""
-    document: dict[str, Any] = yaml.safe_load(to_yaml(config))
-    defaults: dict[str, Any] = yaml.safe_load(to_yaml(Config()))
-    new = list(_unknown(document, yaml.safe_load(run.config_file.read_text()), defaults))
+    document, defaults = dataclasses.asdict(config), dataclasses.asdict(Config())
+    then = _begun_with(run.config_file, run.config_file.stat().st_mtime_ns)
+    new = list(_unknown(document, then, defaults))
     for path, key, given in new:
         if given:
             raise UsageError(
@@ -188,7 +189,14 @@ def as_it_knows(config: Config, run: Run) -> str:
                 "--resume only what is to change, or start another run with name=…"
             )
         del _section(document, path)[key]
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True) if new else to_yaml(config)
+    return dump(document)
+
+
+@functools.cache
+def _begun_with(path: Path, changed: int) -> dict[str, Any]:
+    """A run's config.yaml, once for all runs of a sweep."""
+    document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return document
 
 
 def _unknown(

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
 
 from geoagent import config as module
 from geoagent.config import CONFIG_ROOT, Config, load, resolve, to_yaml
@@ -35,6 +37,26 @@ def test_yaml_gives_the_same_config_again(tmp_path: Path) -> None:
     path.write_text(to_yaml(before))
     assert load([path]) == before
     assert before.grpo.beta == 1e-4
+
+
+@given(st.text(min_size=1) | st.from_regex(r"[-+]?[0-9_.]+([eE][-+]?[0-9]+)?", fullmatch=True))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@example("1e-5")
+@example("1_000")
+@example("null")
+@example("yes")
+@example("0x1F")
+@example("12:30:45")
+@example(".inf")
+@example("2026-11-22")
+@example("~")
+def test_any_text_comes_back(tmp_path: Path, text: str) -> None:
+    assume("${" not in text and text.isprintable())
+    before = Config(runs_dir=text)
+    before.cluster.environment = {"NAME": text}
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(before), encoding="utf-8")
+    assert load([path]) == before
 
 
 def test_layers_in_order(tmp_path: Path) -> None:
