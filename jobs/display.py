@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _PLAIN_EVERY_S: Final = 10.0
 _WATCH_S: Final = 5.0
 """Slurm's accounting does not like to be asked more often."""
+_FILE_WIDTH: Final = 250
 _SHOWN: Final = ("loss", "reward")
 
 
@@ -32,6 +33,12 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+def console() -> Console:
+    """Standard output; in a file as wide as any table needs."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_FILE_WIDTH)
 
 
 def plain_table(title: str) -> Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from geoagent.run import Run
 from jobs.accounting import Facts, facts
-from jobs.display import clock, plain_table, read_progress, show
+from jobs.display import clock, console, plain_table, read_progress, show
 from jobs.group import Group
 from jobs.health import agent_health
 from jobs.plan import AGENT, COLLECT, STAGES
@@ -27,7 +27,6 @@ _SHOWN: Final = 60
 
 def show_group(group: Group, watch: bool = False, as_json: bool = False) -> None:
     """Print it; with `watch` until all jobs have ended."""
-    from rich.console import Console
 
     if as_json:
         found, known = _look(group)
@@ -41,7 +40,7 @@ def show_group(group: Group, watch: bool = False, as_json: bool = False) -> None
         states = {job.state for jobs in found.values() for job in jobs.jobs}
         return _page(group, found), not states.isdisjoint(UNFINISHED)
 
-    show(look, Console(), watch)
+    show(look, console(), watch)
 
 
 def _look(group: Group) -> tuple[dict[str, Jobs], Mapping[str, Facts]]:

@@ -9,7 +9,7 @@ from typing import Final
 from geoagent.config import ClusterConfig, Config, GrpoConfig, LoraConfig, SftConfig
 from geoagent.data.needs import evaluation_split
 from jobs.batches import batches
-from jobs.display import plain_table
+from jobs.display import console, plain_table
 from jobs.group import Group, Member
 from jobs.plan import TRAINING, Plan, StagePlan
 from jobs.preflight import uses_slurm
@@ -21,7 +21,6 @@ _NOTHING: Final = "dry run: nothing was written or submitted"
 def show_plan(members: Sequence[Member], path: Path, group: Group | None = None) -> None:
     """Print it; nothing is written or submitted. Of several runs the one with most to do is shown,
     and in a line each which run does what."""
-    from rich.console import Console
 
     most = max(members, key=lambda member: len(member.plan.stages))
     config, plan = most.config, most.plan
@@ -36,8 +35,8 @@ def show_plan(members: Sequence[Member], path: Path, group: Group | None = None)
         # Only a scheduler takes time_minutes for a limit.
         minutes = str(resources.time_minutes) if slurm else "–"
         table.add_row(stage.name, stage.module[0], *map(str, numbers), minutes)
-    console = Console()
-    console.print(table)
+    output = console()
+    output.print(table)
     for line in (
         f"run directory: {path}",
         *(_runs(members, group, slurm) if group else ()),
@@ -45,7 +44,7 @@ def show_plan(members: Sequence[Member], path: Path, group: Group | None = None)
         *plan.notes,
         _NOTHING,
     ):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        output.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _runs(members: Sequence[Member], group: Group, slurm: bool) -> Iterator[str]:

@@ -15,7 +15,7 @@ from jobs.accounting import Facts, facts
 from jobs.advice import by_sbatch, going_on, next_step, unfinished
 from jobs.attempt import attempts, newest_logs
 from jobs.causes import cause_of
-from jobs.display import clock, left_of, plain_table, read_progress, show
+from jobs.display import clock, console, left_of, plain_table, read_progress, show
 from jobs.health import agent_health
 from jobs.plan import AGENT, STAGES, StagePlan, asks_agent
 from jobs.shards import shard_folders
@@ -69,21 +69,17 @@ class Row:
 
 def show_status(run: Run, watch: bool = False, as_json: bool = False) -> None:
     """Print it; with `watch` until all jobs have ended. UsageError if nothing was submitted."""
-    from rich.console import Console
-
     if as_json:
         print(json.dumps(document(run, rows(run, *_look(run))), ensure_ascii=False, indent=2))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, _WIDTH))
-    narrow = console.width < _WIDTH
+    output = console()
+    narrow = output.width < _WIDTH
 
     def look() -> tuple[Group, bool]:
         jobs, known = _look(run)
         return page(run, jobs, known, narrow), any(job.state in UNFINISHED for job in jobs.jobs)
 
-    show(look, console, watch)
+    show(look, output, watch)
 
 
 def _look(run: Run) -> tuple[Jobs, Mapping[str, Facts]]:

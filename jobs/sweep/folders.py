@@ -68,8 +68,14 @@ def make_parts(home: Run, layout: Layout, members: Sequence[Member]) -> None:
     """Run directories of what is to be submitted: their configuration, links to what they go on
     from, and to the code that all share. OSErrors are UsageErrors."""
     manifest = read_if_there(home.manifest_file)
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    quiet = not console.is_terminal
     with _told(home.path):
-        for member in members:
+        told = "making run directories"
+        for member in track(members, told, console=console, disable=quiet, transient=True):
             _make_part(home, layout, member, manifest)
 
 

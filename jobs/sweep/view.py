@@ -9,7 +9,7 @@ from typing import Final
 
 from geoagent.sweep.definition import Sweep, Trial
 from jobs.batches import batches
-from jobs.display import plain_table
+from jobs.display import console, plain_table
 from jobs.group import Member
 from jobs.plan import STAGES, StagePlan
 from jobs.scheduler import max_array_size
@@ -31,22 +31,21 @@ def show(
     slurm: bool,
 ) -> None:
     """Print points, stages and what they ask for; nothing is written."""
-    from rich.console import Console
 
-    console = Console()
+    output = console()
     table = plain_table(f"{sweep.title} ({sweep.source})")
     for column in ("point", "changes", "stages"):
         table.add_column(column, overflow="fold")
     for point in sweep.points[:_SHOWN]:
         changes = ", ".join(f"{_tail(key)}={value}" for key, value in point.settings.items())
         table.add_row(point.name, changes or "–", " ".join(point.stages))
-    console.print(table)
+    output.print(table)
     if len(sweep.points) > _SHOWN:
-        console.print(f"and {len(sweep.points) - _SHOWN} more points", highlight=False)
-    console.print(_stages(layout, situation, asked, slurm))
+        output.print(f"and {len(sweep.points) - _SHOWN} more points", highlight=False)
+    output.print(_stages(layout, situation, asked, slurm))
     lines = _lines(sweep, trials, situation.home.path, members, asked, slurm)
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        output.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _tail(key: str) -> str:
