@@ -178,7 +178,7 @@ def test_points_are_added_and_changed(tmp_path: Path, scheduler: Path, capsys: C
     assert found == [("agent", ""), ("grpo", "2"), ("eval", "2"), ("results", "")]
     after = folders(home)
     assert {name for name in before if before[name] != after[name]} == {"mild-0"}
-    assert SweepHome.open(home).left()[0].startswith("mild-s0-")
+    assert Run(home / before["mild-0"]).done_file("eval").is_file()
     assert (home / "sweep.yaml").read_bytes() == Path(file).read_bytes()
 
 
