@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from geoagent.config import Config, dump, to_yaml
+from geoagent.config import COMMAND_LINE, Config, dump, kind_of, to_yaml
 from geoagent.errors import UsageError
 from geoagent.files import write_atomic, write_json
 from geoagent.modelfolder import OFFLINE
@@ -202,12 +202,13 @@ def _begun_with(path: Path, changed: int) -> dict[str, Any]:
 def _unknown(
     now: Mapping[str, Any], then: Mapping[str, Any], defaults: Mapping[str, Any], above: str = ""
 ) -> Iterator[tuple[str, str, bool]]:
-    """Keys of now that were not there then: with dots, alone, and whether it is no default."""
+    """Keys of now that were not there then: with dots, alone, and whether it is no default. Names
+    in a mapping, such as those of rewards, are no keys that a code knows or not."""
     for key, value in now.items():
         path = f"{above}{key}"
         if key not in then:
             yield path, key, key not in defaults or value != defaults[key]
-        elif all(isinstance(one, dict) for one in (value, then[key], defaults.get(key))):
+        elif dataclasses.is_dataclass(kind_of(path, COMMAND_LINE)):
             yield from _unknown(value, then[key], defaults[key], f"{path}.")
 
 

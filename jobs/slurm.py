@@ -66,10 +66,12 @@ class Submitted:
 
 @dataclass(frozen=True)
 class UnderWay:
-    """Jobs of an earlier submission that wait or run: arrays by stage, and the agent's job."""
+    """Jobs of an earlier submission that wait or run: arrays by stage, the agent's job, and the
+    stages that ask an agent."""
 
     arrays: Mapping[str, Sequence[str]] = field(default_factory=dict)
     agent: str = ""
+    clients: Sequence[str] = ()
 
 
 class _Submission:
@@ -96,6 +98,7 @@ class _Submission:
         self._jobs |= {m.run.path: _jobs_of(m.run, m.kept) for m in members}
         self._agent = under_way.agent
         self._under_way = under_way.arrays
+        self._clients = under_way.clients
         self._last = {stage: ":".join(ids) for stage, ids in under_way.arrays.items()}
         self._collector = last
 
@@ -119,9 +122,11 @@ class _Submission:
     def take_back(self) -> None:
         """Cancel what was submitted."""
         cancel([one.id for one in self.submitted])
+        ours = {one.id for one in self.submitted}
         for jobs in self._jobs.values():
             for job in jobs.jobs:
-                job.state = "cancelled"
+                if job.id.partition("_")[0] in ours:  # what is kept of earlier goes on
+                    job.state = "cancelled"
         self._save()
 
     def _save(self) -> None:
@@ -176,12 +181,12 @@ class _Submission:
         """What the first stage of runs waits for that go on from other runs: each element for the
         same element of an array, or else all for all, whichever goes on from which."""
         before = [self._job_before(member) for member in batch.members]
-        array = before[0].partition("_")[0]
-        if len(before) > 1 and before == [f"{array}_{k}" for k in range(len(before))]:
-            return [f"aftercorr:{array}"]
+        if _in_step(before):
+            return [f"aftercorr:{before[0].partition('_')[0]}"]
         ids = sorted({id for id in before if id})
-        if len(ids) > 1:
-            return [f"afterany:{':'.join(sorted({id.partition('_')[0] for id in ids}))}"]
+        if len(ids) > 1 or not all(before):  # who needs none of them must not fall with them
+            arrays = sorted({id.partition("_")[0] for id in ids})
+            return [f"afterany:{':'.join(arrays)}"] if arrays else []
         return [f"afterok:{id}" for id in ids]
 
     def _job_before(self, member: Member) -> str:
@@ -209,6 +214,7 @@ class _Submission:
         and ends when no run has a client of it in the queue."""
         self.stage = AGENT
         clients = {s.name for m in self._members for s in m.plan.stages if s.needs_agent}
+        clients.update(self._clients)
         limit = self.config.cluster.requeues
         executor = _executor(self.config, self.home, agent)
         if before := self._before_agent(batch):
@@ -227,16 +233,27 @@ class _Submission:
         self._jobs[self.home.path].save(self.home)
 
     def _before_agent(self, batch: Batch) -> str:
-        """What the agent waits for; empty if it is needed at once."""
+        """What the agent waits for; empty if it is needed at once, or may be."""
+        if self._clients:
+            return ""
         found = []
         for member in batch.members:
             first = next((stage for stage in member.plan.stages if stage.needs_agent), None)
             if first is not None:
                 jobs = self._jobs[member.run.path].jobs
                 found.append(next((job.id for job in jobs if job.stage in first.after), ""))
+        before = [self._job_before(member) for member in batch.members]
+        if not all(found) and _in_step(before):  # one that fails must not take the agent along
+            found = before
         if all(found):
             return "?".join(f"afterok:{id}" for id in found)  # ?: any of them
         return "".join(self._on_others(batch))
+
+
+def _in_step(before: Sequence[str]) -> bool:
+    """Whether these are the elements of an array from the first on."""
+    array = before[0].partition("_")[0]
+    return len(before) > 1 and [*before] == [f"{array}_{k}" for k in range(len(before))]
 
 
 def _jobs_of(run: Run, kept: Sequence[JobRecord]) -> Jobs:

@@ -45,10 +45,7 @@ def submit(request: Request) -> int:
         raise UsageError("--resume: which run? name it with name=…")
     path = run_path(config, request.stages)
     home = find_run(path) if request.resume else Run(path)
-    if SweepHome.at(home.path):
-        raise UsageError(
-            f"{short(home.path)}: is a sweep; go on with it: {command()} sweep {short(home.path)}"
-        )
+    _check_no_sweep(home)
     with ExitStack() as stack:
         if request.resume and not request.dry_run:
             _enter(stack, home)
@@ -75,6 +72,16 @@ def submit(request: Request) -> int:
             stack.enter_context(submitting(home))
         _prepare(request, config, home, group, members)
         return _start(config, home, group, members)
+
+
+def _check_no_sweep(home: Run) -> None:
+    """UsageError for a sweep, and for a run of one: that would write into what others share, and
+    its results would no longer be those of its point."""
+    for place, what in ((home.path, "is a sweep"), (home.path.parent, "is a run of a sweep")):
+        if SweepHome.at(place):
+            raise UsageError(
+                f"{short(home.path)}: {what}; go on with it: {command()} sweep {short(place)}"
+            )
 
 
 def _enter(stack: ExitStack, home: Run) -> None:

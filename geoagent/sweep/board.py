@@ -23,7 +23,7 @@ def write_board(results: Results) -> Path:
 
     folder = results.home.path / TENSORBOARD
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # what somebody has open on a network file system stays
     for trial in results.trials:
         final = dict(_final(trial, results))
         if final:

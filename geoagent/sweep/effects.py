@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from geoagent.sweep.fields import short_keys
 from geoagent.sweep.results import Estimate, PointResult, Results, TrialResult
 from geoagent.sweep.tables import (
     NOTHING,
@@ -16,7 +17,6 @@ from geoagent.sweep.tables import (
     column,
     estimate_text,
     heading,
-    short_keys,
     value_text,
 )
 

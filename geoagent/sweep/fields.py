@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -37,6 +38,17 @@ def check_name(name: str, source: str) -> str:
             "'.', '_', '-')"
         )
     return name
+
+
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """By dotted key, its shortest tail that no other has; all of it where there is none."""
+    tails = Counter(tail for key in keys for tail in _tails(key))
+    return {key: next((tail for tail in _tails(key) if tails[tail] == 1), key) for key in keys}
+
+
+def _tails(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[-length:]) for length in range(1, len(parts) + 1)]
 
 
 def texts(values: Any, source: str) -> list[str]:

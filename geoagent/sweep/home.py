@@ -77,8 +77,3 @@ class SweepHome:
 
     def run(self, folder: str) -> Run:
         return Run(self.path / folder)
-
-    def left(self) -> list[str]:
-        """Folders of runs that belong to no point of the YAML any more, shared stages aside."""
-        named = {folder for row in self.rows for folder in row.runs.values()}
-        return sorted({*self.stages.values()} - named)

@@ -19,8 +19,9 @@ from geoagent.sweep.effects import (
     standard_error,
     trend_text,
 )
+from geoagent.sweep.fields import short_keys
 from geoagent.sweep.results import Results, TrialResult
-from geoagent.sweep.tables import best_first, column, heading, short_keys, value_text
+from geoagent.sweep.tables import best_first, column, heading, value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,6 +21,7 @@ from geoagent.sweep.fields import (
     check_fields,
     check_name,
     published_row,
+    short_keys,
     stage_names,
     whole,
 )
@@ -92,7 +93,7 @@ def grid_points(
     count = math.prod(map(len, dimensions.values()))
     if count > MAX_POINTS:
         raise UsageError(f"{source}: makes {count} points; {MAX_POINTS} is the most")
-    tails = _tails(list(dimensions))
+    tails = short_keys(list(dimensions))
     found: dict[str, list[dict[str, Any]]] = {}
     for levels in itertools.product(*dimensions.values()):
         settings = dict(zip(dimensions, levels, strict=True))
@@ -241,19 +242,6 @@ def _range(key: str, what: Any, source: str) -> _Range:
 
 def _number(value: Any) -> bool:
     return value is not None and math.isfinite(value)
-
-
-def _tails(keys: Sequence[str]) -> dict[str, str]:
-    """The shortest end of each dotted key that no other key has."""
-    found = {}
-    for key in keys:
-        parts = key.split(".")
-        tails = (".".join(parts[-length:]) for length in range(1, len(parts) + 1))
-        others = [f".{other}" for other in keys if other != key]
-        found[key] = next(
-            (tail for tail in tails if not any(o.endswith(f".{tail}") for o in others)), key
-        )
-    return found
 
 
 def _word(value: Any) -> str:

@@ -207,7 +207,9 @@ def _state(
         stopped = done[stage].get("stopped_early")
         if isinstance(stopped, dict):
             return "stopped early", stage, f"at step {stopped.get('step')} of {stopped.get('of')}"
-        if not done[stage] and not (stage == PREPARE and _went_on(done)):
+        unfinished = not done[stage] and not (stage == PREPARE and _went_on(done))
+        # Of a training that was stopped early then, and has gone on since.
+        if unfinished or "skipped" in done[stage]:
             return _unfinished(run, stage)
     return "done", None, ""
 

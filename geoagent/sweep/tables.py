@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.report.tables import COLUMNS, Column, shown
+from geoagent.sweep.fields import short_keys
 from geoagent.sweep.results import (
     DONE,
     Estimate,
@@ -145,17 +146,6 @@ def best_first(results: Results) -> list[PointResult]:
         return one is None, sign * one.mean if one else 0.0
 
     return sorted(results.points, key=place)
-
-
-def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """By dotted key, its shortest tail that no other has; all of it where there is none."""
-    tails = Counter(tail for key in keys for tail in _tails(key))
-    return {key: next((tail for tail in _tails(key) if tails[tail] == 1), key) for key in keys}
-
-
-def _tails(key: str) -> list[str]:
-    parts = key.split(".")
-    return [".".join(parts[-length:]) for length in range(1, len(parts) + 1)]
 
 
 def _usual_stages(points: Sequence[PointResult]) -> list[str]:

@@ -20,7 +20,7 @@ from geoagent.sweep.keys import short as short_key
 from geoagent.sweep.keys import stage_keys
 from jobs import preflight
 from jobs.command import command
-from jobs.group import Member
+from jobs.group import Group, Member
 from jobs.lock import submitting
 from jobs.plan import collector
 from jobs.rundir import new_run
@@ -68,12 +68,15 @@ def sweep(request: Request) -> int:
     path, source = find(request)
     run = Run(path)
     with ExitStack() as stack:
-        if run.config_file.is_file() and not request.dry_run:
+        begun = run.config_file.is_file()
+        if begun:
+            _check_sweep(run)
+        if begun and not request.dry_run:
             stack.enter_context(submitting(run))
         planned = _plan(request, path, source)
         found = list(_problems(planned))
         if not planned.members and not found:
-            return _nothing(planned)
+            return _nothing(planned, request.dry_run)
         _show(planned)
         for problem in found:
             print(f"error: {problem}", file=sys.stderr)
@@ -83,9 +86,9 @@ def sweep(request: Request) -> int:
         if not request.yes and not _agreed(planned):
             print(NOTHING)
             return 1
-        if run.config_file.is_file():
+        if begun:
             folders.renew_home(planned.sweep, run, bool(planned.situation.jobs))
-        else:
+        else:  # refused, if somebody else has made it while this was asking
             new_run(planned.sweep.base, path, {})
             stack.enter_context(submitting(run))
         return _start(planned)
@@ -109,6 +112,17 @@ def find(request: Request) -> tuple[Path, str]:
         if SweepHome.at(there) and not name:
             return there.absolute(), _source(there)
     return (runs / (name or given.stem)).absolute(), request.source
+
+
+def _check_sweep(run: Run) -> None:
+    """UsageError if the folder is that of a run, or of a group of runs. A sweep whose first
+    submission was cut off has a group without members."""
+    group = Group.of(run)
+    if not SweepHome.at(run.path) and (group is None or group.members):
+        raise UsageError(
+            f"{short(run.path)}: is a run and no sweep; choose another name for the sweep's folder "
+            "with name=…"
+        )
 
 
 def _source(path: Path) -> str:
@@ -169,6 +183,8 @@ def _sharing_study(sweep: Sweep, found: Sequence[Trial], path: Path) -> Sequence
     if sweep.stop_early is None:
         return found
     trained = [trial.config.rewards.weights for trial in found if "grpo" in trial.keys]
+    if not trained:
+        raise UsageError(f"{sweep.source}: stop_early: no point has grpo; take it out")
     common = [name for name in REWARD_NAMES if all(weights.get(name) for weights in trained)]
     settings = {"by": common, **sweep.stop_early}
     if not settings["by"]:
@@ -183,6 +199,8 @@ def _sharing_study(sweep: Sweep, found: Sequence[Trial], path: Path) -> Sequence
         replace(
             trial, config=replace(trial.config, grpo=replace(trial.config.grpo, stop_early=study))
         )
+        if "grpo" in trial.keys  # the weights of others may lack what is compared
+        else trial
         for trial in found
     ]
 
@@ -220,7 +238,7 @@ def _agreed(planned: _Planned) -> bool:
     return input(f"{what} these {planned.asked.jobs} jobs? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _nothing(planned: _Planned) -> int:
+def _nothing(planned: _Planned, dry_run: bool) -> int:
     home = planned.home
     shown = f"{command()} sweep {short(home.path)} --results"
     if planned.situation.jobs:
@@ -230,7 +248,8 @@ def _nothing(planned: _Planned) -> int:
             f"them with: {command()} status {short(home.path)}"
         )
     else:
-        folders.keep(home, planned.layout, planned.trials)
+        if not dry_run:
+            folders.keep(home, planned.layout, planned.trials)
         print(f"nothing to do: all {len(planned.trials)} have finished; the tables: {shown}")
     return 0
 

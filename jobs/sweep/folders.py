@@ -40,8 +40,8 @@ def keep(home: SweepHome, layout: Layout, trials: Sequence[Trial]) -> None:
         words = [f"{key}={value}" for key, value in trial.point.settings.items()]
         group.members[folder] = [*words, f"seed={trial.seed}"]
     group.parallel = home.parallel
+    home.save()  # first: a group with members and without it would be no sweep's
     group.save()
-    home.save()
 
 
 def rows(layout: Layout, trials: Sequence[Trial]) -> list[Row]:

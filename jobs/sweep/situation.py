@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import takewhile
 from typing import Final
 
+from geoagent.config import Config
 from geoagent.errors import UsageError
 from geoagent.files import read_if_there
 from geoagent.run import Run
+from geoagent.stages import asks_agent
 from jobs import slurm
 from jobs.group import Before, Group, Member
 from jobs.plan import AGENT, COLLECT, plan_stages
@@ -24,7 +28,8 @@ _LEAVES_S: Final = 60.0
 class Situation:
     """By folder and stage: what has finished, and the jobs that wait or run.
 
-    `agent` is the job of the agent if it runs; `useless` are jobs that can come to nothing, or
+    `agent` is the job of the agent if it is to be kept, and `clients` are the stages of `jobs` that
+    ask one; `useless` are jobs that can come to nothing, or
     that the next submission replaces.
     """
 
@@ -32,6 +37,8 @@ class Situation:
     done: set[tuple[str, str]] = field(default_factory=set)
     jobs: dict[tuple[str, str], Queued] = field(default_factory=dict)
     agent: str = ""
+    agent_waits: bool = False
+    clients: list[str] = field(default_factory=list)
     collector: str = ""
     useless: dict[str, None] = field(default_factory=dict)
 
@@ -42,7 +49,8 @@ class Situation:
         arrays: dict[str, dict[str, None]] = {}
         for (_, stage), job in self.jobs.items():
             arrays.setdefault(stage, {})[job.array] = None
-        return slurm.UnderWay({stage: [*ids] for stage, ids in arrays.items()}, self.agent)
+        found = {stage: [*ids] for stage, ids in arrays.items()}
+        return slurm.UnderWay(found, self.agent, self.clients)
 
 
 def look(home: Run, layout: Layout) -> Situation:
@@ -50,8 +58,9 @@ def look(home: Run, layout: Layout) -> Situation:
     situation = Situation(home)
     for part in layout.parts.values():
         run = Run(home.path / part.folder)
-        done = [(part.folder, stage) for stage in part.stages if _is_done(run, part, stage)]
-        situation.done.update(done)
+        # What has finished before the stage that it goes on from is of an earlier attempt at that.
+        done = takewhile(partial(_is_done, run, part), part.stages)
+        situation.done.update((part.folder, stage) for stage in done)
     group = Group.of(home)
     own = Jobs.load_if_there(home)
     if group is not None and own is not None and own.executor == "slurm":
@@ -87,10 +96,8 @@ def _ask_slurm(situation: Situation, group: Group, own: Jobs) -> None:
         elif stage == COLLECT:
             situation.collector = job.id
         elif job.run == mine:  # its submission was cut off before its id was written down
-            situation.useless[job.array] = None
-    if situation.agent and waits:  # for what may never come
-        situation.useless[situation.agent] = None
-        situation.agent = ""
+            situation.useless[job.id] = None  # not its array, of which others may be known
+    situation.agent_waits = waits
 
 
 def _records(group: Group) -> Iterator[tuple[str, JobRecord]]:
@@ -118,8 +125,32 @@ def _before(part: Part, stage: str) -> tuple[str, str] | None:
 
 def missing(situation: Situation, layout: Layout) -> list[Member]:
     """What has to be submitted, runs that others go on from first."""
-    found = (_member(situation, part) for part in layout.parts.values())
-    return [member for member in found if member is not None]
+    found = [_member(situation, part) for part in layout.parts.values()]
+    members = [member for member in found if member is not None]
+    _settle_agent(situation, layout, members)
+    return members
+
+
+def _settle_agent(situation: Situation, layout: Layout, members: Sequence[Member]) -> None:
+    """Whether the agent goes on. Not without a client under way: then it ends at any moment. Nor
+    one that waits, if new clients need an agent: what it waits for may come late, or never."""
+    situation.clients = sorted(
+        {
+            stage
+            for folder, stage in situation.jobs
+            if asks_agent(_config(situation, layout, folder), stage)
+        }
+    )
+    replaced = situation.agent_waits and any(member.plan.agent for member in members)
+    if situation.agent and (replaced or not situation.clients):
+        situation.useless[situation.agent] = None
+        situation.agent = ""
+
+
+def _config(situation: Situation, layout: Layout, folder: str) -> Config:
+    """Of a run, also of a point that is in the YAML no longer."""
+    part = layout.parts.get(folder)
+    return part.config if part else Run(situation.home.path / folder).config()
 
 
 def _member(situation: Situation, part: Part) -> Member | None:

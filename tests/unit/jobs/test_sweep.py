@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +60,7 @@ def finish(home: Path, *stages: str) -> None:
 
 def dependency(scheduler: Path, flags: Flags, number: int) -> str:
     found = [flag for flag in flags(scheduler / f"{number}.sh") if "--dependency" in flag]
-    return found[0].strip("'").partition("=")[2] if found else ""
+    return found[0].partition("=")[2].strip("'") if found else ""
 
 
 def test_what_slurm_is_given(
@@ -177,7 +178,7 @@ def test_points_are_added_and_changed(tmp_path: Path, scheduler: Path, capsys: C
     assert found == [("agent", ""), ("grpo", "2"), ("eval", "2"), ("results", "")]
     after = folders(home)
     assert {name for name in before if before[name] != after[name]} == {"mild-0"}
-    assert SweepHome.open(home).left()[0].startswith("mild-s0-")
+    assert Run(home / before["mild-0"]).done_file("eval").is_file()
     assert (home / "sweep.yaml").read_bytes() == Path(file).read_bytes()
 
 
@@ -241,9 +242,49 @@ def test_a_sweep_is_not_submitted_as_a_run(
     tmp_path: Path, scheduler: Path, capsys: Capture
 ) -> None:
     assert sweep(tmp_path, write(tmp_path)) == 0
+    home = tmp_path / "runs" / "four"
     place = [f"runs_dir={tmp_path}/runs", "name=four"]
     assert main(["submit", "grpo", "--resume", *place]) == 2
     assert "is a sweep; go on with it:" in capsys.readouterr().err
+    # Nor is one of its runs: it would train what others share, or evaluate otherwise.
+    place = [f"runs_dir={home}", f"name={folders(home)['full-0']}"]
+    assert main(["submit", "grpo", "eval", "--resume", *place, "eval.limit=1"]) == 2
+    said = capsys.readouterr().err
+    assert "is a run of a sweep; go on with it:" in said
+    assert said.rstrip().endswith("four")
+
+
+@pytest.mark.parametrize("seeds", [(), ("--seeds", "0,1")])
+def test_a_run_is_not_made_a_sweep(
+    tmp_path: Path, scheduler: Path, capsys: Capture, seeds: tuple[str, ...]
+) -> None:
+    words = ["recipe=demo", "cluster=slurm", f"runs_dir={tmp_path}/runs", "name=four"]
+    assert main(["submit", "sft", *words, *seeds]) == 0
+    run = tmp_path / "runs" / "four"
+    before = (run / "config.yaml").read_bytes(), sorted(run.iterdir())
+    assert sweep(tmp_path, write(tmp_path)) == 2
+    assert "is a run and no sweep" in capsys.readouterr().err
+    assert ((run / "config.yaml").read_bytes(), sorted(run.iterdir())) == before
+
+
+def test_two_first_submissions(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """While one is asked, another is submitted: it is left alone."""
+    file = write(tmp_path)
+
+    def other(planned: object) -> bool:
+        monkeypatch.undo()
+        monkeypatch.setenv("PATH", f"{scheduler}:{os.environ['PATH']}")
+        assert sweep(tmp_path, file) == 0
+        return True
+
+    monkeypatch.setattr("jobs.sweep.command._agreed", other)
+    assert main(["sweep", file, f"runs_dir={tmp_path}/runs"]) == 2
+    assert "this run name is in use" in capsys.readouterr().err
+    home = tmp_path / "runs" / "four"
+    assert Jobs.load(Run(home)).complete
+    assert not Jobs.load(Run(home / folders(home)["full-0"])).earlier
 
 
 def test_early_stop_is_one_study_of_rewards_that_all_have(tmp_path: Path, scheduler: Path) -> None:
@@ -256,6 +297,160 @@ def test_early_stop_is_one_study_of_rewards_that_all_have(tmp_path: Path, schedu
     assert found[0].by == ["format", "geo_format", "spatial", "semantic"]
     assert Path(found[0].study or "").parent == home / "halving"
     assert (found[0].first_step, found[0].factor) == (4, 2)
+
+
+def test_points_without_grpo_are_not_compared(tmp_path: Path, scheduler: Path) -> None:
+    """Their weights are not what is compared, and a job reads its configuration strictly."""
+    weights = {"rewards.weights.hierarchical": 1.0, "rewards.weights.spatial": 0.0}
+    points = {
+        "base": {"stages": ["eval"]},
+        "a": {"settings": weights},
+        "b": {"settings": {**weights, "rewards.weights.semantic": 2.0}},
+    }
+    assert (
+        sweep(
+            tmp_path, write(tmp_path, points, stop_early={"first_step": 4, "by": ["hierarchical"]})
+        )
+        == 0
+    )
+    home = tmp_path / "runs" / "four"
+    for run in home.glob("*-s0-*"):
+        Run(run).config()  # UsageError if a job would refuse it
+    assert Run(home / folders(home)["base-0"]).config().grpo.stop_early.study is None
+    assert Run(home / folders(home)["a-0"]).config().grpo.stop_early.study is not None
+
+
+def test_early_stop_of_nothing(tmp_path: Path, scheduler: Path, capsys: Capture) -> None:
+    points = {"base": {"stages": ["eval"]}, "only": {"stages": ["sft", "eval"]}}
+    assert sweep(tmp_path, write(tmp_path, points, stop_early={"first_step": 4})) == 2
+    assert "stop_early: no point has grpo" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, scheduler: Path) -> None:
+    file = write(tmp_path)
+    assert sweep(tmp_path, file, "--seeds", "0,1") == 0
+    home = tmp_path / "runs" / "four"
+    finish(home, "prepare", "sft", "grpo", "eval")
+    before = (home / "sweep.json").read_bytes(), (home / "group.json").read_bytes()
+    assert sweep(tmp_path, file, "--seeds", "0", "--dry-run") == 0
+    assert ((home / "sweep.json").read_bytes(), (home / "group.json").read_bytes()) == before
+
+
+def test_of_an_array_half_of_which_was_written_down(tmp_path: Path, scheduler: Path) -> None:
+    """The submission was killed while it wrote the array's elements down: those that nobody knows
+    are cancelled, the others stay."""
+    file = write(tmp_path)
+    assert sweep(tmp_path, file) == 0
+    home = tmp_path / "runs" / "four"
+    finish(home, "prepare", "sft")
+    full, mild = (Run(home / folders(home)[f"{name}-0"]) for name in ("full", "mild"))
+    known, lost = (Jobs.load(run).of("grpo").id for run in (full, mild))
+    array = known.partition("_")[0]
+    assert array == lost.partition("_")[0]
+    jobs = Jobs.load(mild)
+    jobs.jobs = [job for job in jobs.jobs if job.stage != "grpo"]
+    jobs.save(mild)
+    lines = [f"{id}|{array}|R|geoagent:grpo:{home}\n" for id in (known, lost)]
+    (scheduler / "queue").write_text("".join(lines))
+    cancel = (scheduler / "scancel").read_text() + f'\n: > "{scheduler}/queue"\n'
+    (scheduler / "scancel").write_text(cancel)
+    assert sweep(tmp_path, file) == 0
+    assert (scheduler / "cancelled").read_text().split() == [lost]
+    assert Jobs.load(full).of("grpo").id == known
+    assert Jobs.load(mild).of("grpo").id != lost
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_an_agent_for_clients_under_way(
+    tmp_path: Path, scheduler: Path, flags: Flags, capsys: Capture, asks: bool
+) -> None:
+    """It waits, and so do its clients, when a point is added: it stays if the point asks none; else
+    another takes its place, which is there for both."""
+    file = write(tmp_path)
+    assert sweep(tmp_path, file) == 0
+    home = tmp_path / "runs" / "four"
+    agent = Jobs.load(Run(home)).of("agent").id
+    records = [job for run in home.glob("*-s0-*") for job in Jobs.load(Run(run)).jobs]
+    ids = [agent, *(job.id for job in records)]
+    (scheduler / "queue").write_text("".join(f"{i}|{i.partition('_')[0]}|PD|\n" for i in ids))
+    cancel = (scheduler / "scancel").read_text() + f'\nsed -i "/^$1|/d" "{scheduler}/queue"\n'
+    (scheduler / "scancel").write_text(cancel)
+    settings = {"rewards.weights.spatial": 4, "rewards.weights.consistency": 0.5 if asks else 0}
+    write(tmp_path, {**POINTS, "more": {"settings": settings}})
+    capsys.readouterr()
+    assert sweep(tmp_path, file) == 0
+    found = dict(re.findall(r"^(\w+): job (\d+)", capsys.readouterr().out, re.M))
+    cancelled = (scheduler / "cancelled").read_text() if (scheduler / "cancelled").exists() else ""
+    assert (agent in cancelled.split(), "agent" in found) == (asks, asks)
+    assert Jobs.load(Run(home)).of("agent").id == (found["agent"] if asks else agent)
+    if asks:
+        assert dependency(scheduler, flags, int(found["agent"])) == ""
+
+
+def test_an_agent_without_clients_is_replaced(
+    tmp_path: Path, scheduler: Path, capsys: Capture
+) -> None:
+    """It runs, and will end as soon as it sees that nobody needs it."""
+    file = write(tmp_path)
+    assert sweep(tmp_path, file) == 0
+    home = tmp_path / "runs" / "four"
+    finish(home, "prepare", "sft")
+    agent = Jobs.load(Run(home)).of("agent").id
+    (scheduler / "queue").write_text(f"{agent}|{agent}|R|\n")
+    cancel = (scheduler / "scancel").read_text() + f'\n: > "{scheduler}/queue"\n'
+    (scheduler / "scancel").write_text(cancel)
+    assert sweep(tmp_path, file) == 0
+    assert (scheduler / "cancelled").read_text().split() == [agent]
+    assert Jobs.load(Run(home)).of("agent").id != agent
+
+
+def test_one_seed_takes_no_agent_and_no_other_seed_along(
+    tmp_path: Path, scheduler: Path, flags: Flags, capsys: Capture
+) -> None:
+    file = write(tmp_path, {"full": {}})
+    assert sweep(tmp_path, file, "--seeds", "0,1") == 0
+    found = dict(re.findall(r"^(\w+): job (\d+)", capsys.readouterr().out, re.M))
+    sft, agent, grpo = (found[name] for name in ("sft", "agent", "grpo"))
+    assert dependency(scheduler, flags, int(grpo)) == f"aftercorr:{sft},after:{agent}"
+    # Any of them: aftercorr would end the agent if the first seed failed.
+    assert dependency(scheduler, flags, int(agent)) == f"afterok:{sft}_0?afterok:{sft}_1"
+
+    # Seed 0 has its SFT, seed 1 has not: what goes on from it does not fall with the other.
+    home = tmp_path / "runs" / "four"
+    shared = [*home.glob("shared-*-s0-*"), *home.glob("shared-prepare-s1-*")]
+    for run in shared:
+        for job in Jobs.load(Run(run)).jobs:
+            write_json(Run(run).done_file(job.stage), {"seconds": 1.0})
+    assert sweep(tmp_path, file) == 0
+    found = dict(re.findall(r"^(\w+): job (\d+)", capsys.readouterr().out, re.M))
+    given = dependency(scheduler, flags, int(found["grpo"]))
+    assert given == f"afterany:{found['sft']},after:{found['agent']}"
+
+
+def test_an_evaluation_is_of_the_training_before_it(tmp_path: Path, scheduler: Path) -> None:
+    file = write(tmp_path)
+    assert sweep(tmp_path, file) == 0
+    home = tmp_path / "runs" / "four"
+    finish(home, "prepare", "sft", "grpo", "eval")
+    full = Run(home / folders(home)["full-0"])
+    full.done_file("grpo").unlink()
+    assert sweep(tmp_path, file) == 0
+    assert [job.stage for job in Jobs.load(full).jobs] == ["grpo", "eval"]
+
+
+def test_what_goes_on_is_not_taken_back(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path)
+    assert sweep(tmp_path, file) == 0
+    home = tmp_path / "runs" / "four"
+    finish(home, "prepare", "sft")
+    full = Run(home / folders(home)["full-0"])
+    grpo = Jobs.load(full).of("grpo").id
+    (scheduler / "queue").write_text(f"{grpo}|{grpo.partition('_')[0]}|R|\n")
+    monkeypatch.setenv("FAIL_AFTER", (scheduler / "count").read_text().strip())
+    assert sweep(tmp_path, file) == 2
+    assert [(job.id, job.state) for job in Jobs.load(full).jobs] == [(grpo, "submitted")]
 
 
 def test_disk(
@@ -276,3 +471,13 @@ def test_the_manifest_is_of_the_run(tmp_path: Path, scheduler: Path) -> None:
     runs = [Run(home / name) for name in folders(home).values()]
     marks = {read_json(run.manifest_file)["config_sha256"] for run in runs}
     assert len(marks) == len(runs)
+
+
+def test_a_shipped_sweep_with_a_reward_that_its_base_has_not(
+    tmp_path: Path, scheduler: Path
+) -> None:
+    words = ("recipe=demo", "benchmark=heldout", "cluster=slurm")
+    assert sweep(tmp_path, "geoagent_table4", *words) == 0
+    home = tmp_path / "runs" / "geoagent_table4"
+    weights = Run(home / folders(home)["directly-judge-0"]).config().rewards.weights
+    assert weights["directly_judge"] == 2.5

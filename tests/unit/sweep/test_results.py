@@ -39,6 +39,15 @@ def test_nothing_is_no_number() -> None:
     assert Estimate.of([]) is None
 
 
+def test_a_training_that_went_on_after_an_early_stop_is_yet_to_be_evaluated(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.row("stopped")
+    folder.stopped("stopped")
+    write_json(folder.run("stopped").done_file("grpo"), {"seconds": 9.0})
+    (trial,) = collect(folder.home).trials
+    assert (trial.state, trial.stage, trial.why) == ("missing", "eval", "")
+
+
 def test_every_state(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     for point in ("done", "stopped", "failed", "new", "running"):
