@@ -27,6 +27,8 @@ _POLL_S: Final = 0.5
 _GRACE_S: Final = 20.0
 _AGENT_STARTS: Final = 3
 """How often an agent that ends by itself is started in a job."""
+_LATE_S: Final = 30.0
+"""How much later than on another node a file may be seen (NFS)."""
 _LOOK_S: Final = 60.0
 """Between two questions to Slurm: schedulers don't like to be polled."""
 
@@ -113,11 +115,15 @@ class StageTask:
 
     def _lacks(self, run: Run) -> list[str]:
         """Stages that this one goes on from and that have not finished."""
+        deadline = time.monotonic() + (_LATE_S if job_id() is not None else 0.0)
+        while lacking := [n for n in self.plan.requires if not run.done_file(n).is_file()]:
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_POLL_S)
         return [
             f"{name} has not finished ({run.stage(name).resolve()}), and {self.plan.name} goes on "
             "from it"
-            for name in self.plan.requires
-            if not run.done_file(name).is_file()
+            for name in lacking
         ]
 
     def _check_nodes(self, run: Run, attempt: Attempt) -> list[Finding]:

@@ -170,9 +170,10 @@ def trials(sweep: Sweep) -> Sequence[Trial]:
 
 
 def _check_different(found: Sequence[Trial], source: str) -> None:
-    seen: dict[tuple[str, ...], Trial] = {}
+    seen: dict[str, Trial] = {}
     for trial in found:
-        other = seen.setdefault(tuple(trial.keys.values()), trial)
+        # The last stage's key has in it all that leads to it.
+        other = seen.setdefault([*trial.keys.values()][-1], trial)
         if other is trial:
             continue
         point = trial.point

@@ -34,6 +34,14 @@ STUDY: Final = "halving"
 """Folder in the sweep's where its trials tell each other how good they are."""
 COPY: Final = "sweep.yaml"
 _YAML: Final = (".yaml", ".yml")
+_SECTIONS: Final = {
+    "agent": "agent.",
+    "benchmark": "eval.",
+    "cluster": "cluster.",
+    "data": "data.",
+    "model": "model.",
+}
+"""What the choices of a group set; a recipe sets something of everything."""
 _PLACE: Final = ("name", "runs_dir")
 """Settings that say where a sweep is, and nothing of its points."""
 
@@ -83,9 +91,11 @@ def sweep(request: Request) -> int:
         if found or request.dry_run:
             print(NOTHING)
             return 2 if found else 0
-        if not request.yes and not _agreed(planned):
-            print(NOTHING)
-            return 1
+        if not request.yes:
+            if not _agreed(planned):
+                print(NOTHING)
+                return 1
+            planned = _plan(request, path, source)  # jobs may have ended meanwhile
         if begun:
             folders.renew_home(planned.sweep, run, bool(planned.situation.jobs))
         else:  # refused, if somebody else has made it while this was asking
@@ -169,9 +179,15 @@ def _plan(request: Request, path: Path, source: str) -> _Planned:
 
 
 def _merged(before: Sequence[str], now: Sequence[str]) -> list[str]:
-    """What was said earlier holds until something else is said of the same key, or of its group."""
+    """What was said earlier holds until something else is said of the same key, or a choice is
+    made that sets its section."""
     keys = {word.partition("=")[0] for word in now} | {*_PLACE}
-    kept = [word for word in before if word.partition("=")[0] not in keys]
+    sections = tuple(_SECTIONS[key] for key in keys if key in _SECTIONS)
+    kept = [
+        word
+        for word in before
+        if word.partition("=")[0] not in keys and not word.startswith(sections)
+    ]
     here = [word for word in now if word.partition("=")[0] not in _PLACE]
     groups = [word for word in (*kept, *here) if word.partition("=")[0] in GROUPS]
     return [*groups, *(word for word in (*kept, *here) if word not in groups)]
@@ -241,6 +257,8 @@ def _agreed(planned: _Planned) -> bool:
 def _nothing(planned: _Planned, dry_run: bool) -> int:
     home = planned.home
     shown = f"{command()} sweep {short(home.path)} --results"
+    if not dry_run:  # names and columns may be others
+        folders.keep(home, planned.layout, planned.trials)
     if planned.situation.jobs:
         count = len(planned.situation.jobs)
         print(
@@ -248,8 +266,6 @@ def _nothing(planned: _Planned, dry_run: bool) -> int:
             f"them with: {command()} status {short(home.path)}"
         )
     else:
-        if not dry_run:
-            folders.keep(home, planned.layout, planned.trials)
         print(f"nothing to do: all {len(planned.trials)} have finished; the tables: {shown}")
     return 0
 
