@@ -82,27 +82,30 @@ def submit(folder: Path, words: list[str]) -> dict[str, Any]:
         limit = ["--parallel", str(PARALLEL)]
         _, figures = measured([*words, *more, *limit], environment)
         arrays = list(_arrays(cluster.slurm("squeue", "-h", "-o", "%j %K")))
+        # squeue leaves the limit out where Slurm keeps elements apart for their dependencies.
+        limits = re.findall(
+            r"ArrayTaskThrottle=(\d+)", cluster.slurm("scontrol", "show", "job", "-o")
+        )
         home = words[-1].partition("=")[2] + "/grid"
         measured(["jobs", "cancel", home], environment)
     finally:
         cluster.down()
-    stages = [stage for stage, _, _ in arrays]
+    stages = [stage for stage, _ in arrays]
     return {
         **figures,
         "arrays": {stage: stages.count(stage) for stage in sorted({*stages})},
-        "jobs": sum(count for _, count, _ in arrays),
-        "largest": max(count for _, count, _ in arrays),
-        "limits": sorted({limit for _, count, limit in arrays if count > 1}),
+        "jobs": sum(count for _, count in arrays),
+        "largest": max(count for _, count in arrays),
+        "limits": sorted({int(limit) for limit in limits}),
     }
 
 
-def _arrays(lines: str) -> Iterator[tuple[str, int, int]]:
-    """Stage, elements and limit of each row of the queue."""
+def _arrays(lines: str) -> Iterator[tuple[str, int]]:
+    """Stage and elements of each row of the queue."""
     for line in lines.splitlines():
         name, elements = line.split()
-        found = re.fullmatch(r"(\d+)-(\d+)(?:%(\d+))?", elements)
-        count = int(found[2]) - int(found[1]) + 1 if found else 1
-        yield name.rpartition("-")[2], count, int((found and found[3]) or count)
+        found = re.fullmatch(r"(\d+)-(\d+)(?:%\d+)?", elements)
+        yield name.rpartition("-")[2], int(found[2]) - int(found[1]) + 1 if found else 1
 
 
 def show(figures: dict[str, Any]) -> None:
