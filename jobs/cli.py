@@ -227,7 +227,8 @@ def _newest_logs(run: Run, stage: str | None) -> list[Path]:
         return newest_logs(run.stage(COLLECT))
     group = Group.of(run)
     if group is not None:
-        return [path for one in group.runs() for path in _newest_logs(one, stage)]
+        found = [path for one in group.runs() for path in _newest_logs(one, stage)]
+        return [*{path.resolve(): path for path in reversed(found)}.values()][::-1]  # shared: once
     names = [stage] if stage else [*reversed(STAGES)]
     return next((found for name in names if (found := newest_logs(run.stage(name)))), [])
 

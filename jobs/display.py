@@ -41,6 +41,11 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=_FILE_WIDTH)
 
 
+def counted(number: float, unit: str) -> str:
+    """A number and what it counts."""
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"
+
+
 def plain_table(title: str) -> Table:
     """A table without a frame, its title on the left."""
     from rich.box import SIMPLE_HEAD

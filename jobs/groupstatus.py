@@ -79,7 +79,7 @@ def _page(group: Group, found: dict[str, Jobs]) -> Lines:
     for job in own:
         if job.stage == COLLECT:
             lines.append(
-                f"tables: job {job.id}, {job.state}{f': {job.cause}' if job.cause else ''}"
+                f"results: job {job.id}, {job.state}{f': {job.cause}' if job.cause else ''}"
             )
         elif job.stage == AGENT:
             health = f", {agent_health(group.home, config, True)}" if job.state == "running" else ""

@@ -37,3 +37,12 @@ def submitting(run: Run) -> Iterator[None]:
                 file=sys.stderr,
             )
         yield
+
+
+def busy(run: Run) -> bool:
+    """Whether another submission holds the run's lock."""
+    try:
+        with submitting(run):
+            return False
+    except UsageError:
+        return True

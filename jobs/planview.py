@@ -9,7 +9,7 @@ from typing import Final
 from geoagent.config import ClusterConfig, Config, GrpoConfig, LoraConfig, SftConfig
 from geoagent.data.needs import evaluation_split
 from jobs.batches import batches
-from jobs.display import console, plain_table
+from jobs.display import console, counted, plain_table
 from jobs.group import Group, Member
 from jobs.plan import TRAINING, Plan, StagePlan
 from jobs.preflight import uses_slurm
@@ -61,7 +61,7 @@ def _runs(members: Sequence[Member], group: Group, slurm: bool) -> Iterator[str]
     arrays = len(batches(members, max_array_size()))
     each = "an array a stage" if arrays == 1 else f"{arrays} arrays a stage"
     limit = f"at most {group.parallel}" if group.parallel else "as many as there is room for"
-    yield f"{_counted(len(members), 'run')}, {each}, {limit} at a time"
+    yield f"{counted(len(members), 'run')}, {each}, {limit} at a time"
 
 
 def _lines(config: Config, plan: Plan, slurm: bool) -> Iterator[str]:
@@ -131,13 +131,9 @@ def _training(settings: SftConfig | GrpoConfig, stage: StagePlan, unit: str) -> 
     processes = stage.processes * stage.resources.nodes
     size = settings.batch_size * settings.gradient_accumulation * processes
     steps = settings.max_steps
-    length = _counted(steps, "step") if steps else _counted(settings.epochs, "epoch")
+    length = counted(steps, "step") if steps else counted(settings.epochs, "epoch")
     return f"{length}, {size} {unit} a step, lr {settings.learning_rate:g}, {_lora(settings.lora)}"
 
 
 def _lora(lora: LoraConfig) -> str:
     return f"LoRA of rank {lora.rank}" if lora.rank else "all parameters"
-
-
-def _counted(number: float, unit: str) -> str:
-    return f"{number:g} {unit}{'' if number == 1 else 's'}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.config import Config, StageResources
+from geoagent.errors import UsageError
 from geoagent.files import read_if_there, short
 from geoagent.run import Run
 from jobs.accounting import Facts, facts
@@ -16,6 +17,7 @@ from jobs.advice import by_sbatch, going_on, next_step, unfinished
 from jobs.attempt import attempts, newest_logs
 from jobs.causes import cause_of
 from jobs.display import clock, console, left_of, plain_table, read_progress, show
+from jobs.group import home_of
 from jobs.health import agent_health
 from jobs.plan import AGENT, STAGES, StagePlan, asks_agent
 from jobs.shards import shard_folders
@@ -72,6 +74,10 @@ def show_status(run: Run, watch: bool = False, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(document(run, rows(run, *_look(run))), ensure_ascii=False, indent=2))
         return
+    if not run.jobs_file.is_file():
+        home = home_of(run)
+        at = f"; it is part of {short(home.path)}" if home != run else ""
+        raise UsageError(f"{short(run.path)}: nothing of it has begun{at}")
     output = console()
     narrow = output.width < _WIDTH
 

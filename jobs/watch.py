@@ -46,6 +46,8 @@ def refresh(run: Run, jobs: Jobs, known: Mapping[str, Facts] | None = None) -> J
                 job.state, job.cause = "died", job.cause or "its process is gone"
             elif job.state == "waiting" and not _submitter_lives(jobs):
                 job.state = NOT_STARTED
+            if job.state in ("cancelled", "died") and run.done_file(job.stage).is_file():
+                job.state, job.cause = "finished", None  # it only had to leave
     return jobs
 
 

@@ -21,11 +21,11 @@ from geoagent.sweep.keys import stage_keys
 from jobs import preflight
 from jobs.command import command
 from jobs.group import Group, Member
-from jobs.lock import submitting
+from jobs.lock import busy, submitting
 from jobs.plan import collector
 from jobs.rundir import new_run
 from jobs.sweep import folders
-from jobs.sweep.estimate import Estimate, estimate
+from jobs.sweep.estimate import Estimate, estimate, hours
 from jobs.sweep.layout import Layout, lay_out
 from jobs.sweep.situation import Situation, clear, look, missing
 
@@ -33,7 +33,6 @@ NOTHING: Final = "nothing was written or submitted"
 STUDY: Final = "halving"
 """Folder in the sweep's where its trials tell each other how good they are."""
 COPY: Final = "sweep.yaml"
-_YAML: Final = (".yaml", ".yml")
 _SECTIONS: Final = {
     "agent": "agent.",
     "benchmark": "eval.",
@@ -81,6 +80,8 @@ def sweep(request: Request) -> int:
             _check_sweep(run)
         if begun and not request.dry_run:
             stack.enter_context(submitting(run))
+        elif begun and busy(run):
+            print("note: another command submits or runs this sweep now; this is what is left")
         planned = _plan(request, path, source)
         found = list(_problems(planned))
         if not planned.members and not found:
@@ -118,6 +119,8 @@ def find(request: Request) -> tuple[Path, str]:
     """The folder of the sweep, and its YAML."""
     given, name = Path(request.source), _word(request.words, "name")
     runs = Path(_word(request.words, "runs_dir") or Config().runs_dir)
+    if SweepHome.at(given) and name:
+        raise UsageError(f"{request.source}: is a sweep that has its name; leave out name={name}")
     for there in (given, runs / request.source):
         if SweepHome.at(there) and not name:
             return there.absolute(), _source(there)
@@ -136,10 +139,12 @@ def _check_sweep(run: Run) -> None:
 
 
 def _source(path: Path) -> str:
-    """Where the sweep's YAML was, or the copy of it if it is there no longer."""
+    """The sweep's YAML, or the copy of it if it is there no longer."""
     source = SweepHome.open(path).source
-    is_file = source.endswith(_YAML)
-    return str(path / COPY) if is_file and not Path(source).is_file() else source
+    if Path(source).is_file():
+        return source
+    print(f"note: {source} is there no longer; its copy {short(path / COPY)} is used")
+    return str(path / COPY)
 
 
 def _word(words: Sequence[str], key: str) -> str:
@@ -154,12 +159,14 @@ def _plan(request: Request, path: Path, source: str) -> _Planned:
     seeds = list(request.seeds) or (before.given_seeds if before else [])
     parallel = request.parallel or (before.given_parallel if before else None)
     definition = read_sweep(source, words, seeds, parallel, name=path.name)
+    if before is not None:
+        _check_source(before, Path(definition.source))
     found = trials(definition)
     found = _sharing_study(definition, found, path)
     layout = lay_out(found, before.stages if before else {})
     home = SweepHome(
         path=path,
-        source=str(Path(source).absolute()) if source.endswith(_YAML) else source,
+        source=str(Path(definition.source).absolute()),
         title=definition.title,
         words=words,
         seeds=list(definition.seeds),
@@ -173,9 +180,20 @@ def _plan(request: Request, path: Path, source: str) -> _Planned:
     )
     situation = look(Run(path), layout)
     members = missing(situation, layout)
-    asked = estimate(members, Run(path), layout, definition.parallel)
     slurm = preflight.uses_slurm(definition.base)
+    asked = estimate(members, Run(path), layout, definition.parallel if slurm else 1)
     return _Planned(definition, found, layout, home, situation, members, asked, slurm)
+
+
+def _check_source(before: SweepHome, now: Path) -> None:
+    """UsageError if the folder is that of another YAML, whose tables would be lost."""
+    then = Path(before.source)
+    same = now.absolute() in (then, before.path / COPY)
+    if then.is_file() and not same:
+        raise UsageError(
+            f"{short(before.path)}: is the sweep of {short(then)}; choose another name for the "
+            f"folder of {short(now)} with name=…"
+        )
 
 
 def _merged(before: Sequence[str], now: Sequence[str]) -> list[str]:
@@ -303,15 +321,17 @@ def _run_here(planned: _Planned) -> int:
     from jobs.submission import run_chain
 
     home = Run(planned.home.path)
-    again = f"{command()} sweep {short(home.path)}"
+    again = f"go on with: {command()} sweep {short(home.path)}"
     failed = []
-    for number, member in enumerate(planned.members, start=1):
-        print(f"[{number}/{len(planned.members)}]", end=" ", flush=True)
+    for number, member in enumerate(planned.members):
+        left = estimate(planned.members[number:], home, planned.layout, 1).measured_minutes
+        more = "" if left is None else f", about {hours(left)} left"
+        print(f"[{number + 1}/{len(planned.members)}{more}]", end=" ", flush=True)
         if run_chain(member, again) is None:
             failed.append(member.run.path.name)
     from geoagent.sweep.report import show_results, write_results
 
     show_results(write_results(SweepHome.open(home.path)))
     if failed:
-        print(f"failed: {', '.join(failed)}; go on with: {again}", file=sys.stderr)
+        print(f"failed: {', '.join(failed)}; {again}", file=sys.stderr)
     return 1 if failed else 0

@@ -126,3 +126,8 @@ def _bytes(config: Config, stage: str) -> float:
     else:
         parameters = _PARAMETERS
     return parameters * _BYTES_A_PARAMETER * (settings.keep_checkpoints + 1)
+
+
+def hours(minutes: float) -> str:
+    """A time for people."""
+    return f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{minutes:.0f} minutes"

@@ -9,11 +9,11 @@ from typing import Final
 
 from geoagent.sweep.definition import Sweep, Trial
 from jobs.batches import batches
-from jobs.display import console, plain_table
+from jobs.display import console, counted, plain_table
 from jobs.group import Member
 from jobs.plan import STAGES, StagePlan
 from jobs.scheduler import max_array_size
-from jobs.sweep.estimate import Estimate
+from jobs.sweep.estimate import Estimate, hours
 from jobs.sweep.layout import Layout
 from jobs.sweep.situation import Situation, counts
 
@@ -37,7 +37,9 @@ def show(
     for column in ("point", "changes", "stages"):
         table.add_column(column, overflow="fold")
     for point in sweep.points[:_SHOWN]:
-        changes = ", ".join(f"{_tail(key)}={value}" for key, value in point.settings.items())
+        changes = ", ".join(
+            f"{_tail(key)}={_shown(value)}" for key, value in point.settings.items()
+        )
         table.add_row(point.name, changes or "–", " ".join(point.stages))
     output.print(table)
     if len(sweep.points) > _SHOWN:
@@ -52,8 +54,12 @@ def _tail(key: str) -> str:
     return key.rpartition(".")[2]
 
 
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _stages(layout: Layout, situation: Situation, asked: Estimate, slurm: bool) -> object:
-    table = plain_table("to submit" if slurm else "to run on this machine, one after the other")
+    table = plain_table("to submit" if slurm else "to run here")
     columns = ("stage", "jobs", "finished", "under way", "nodes", "GPUs", "minutes each at most")
     for column in columns if slurm else columns[:4]:
         table.add_column(column)
@@ -81,14 +87,16 @@ def _lines(
 ) -> Iterator[str]:
     seeds = ", ".join(map(str, sweep.seeds))
     yield f"folder: {path}"
-    yield (
-        f"{len(sweep.points)} points, seed{'s' if len(sweep.seeds) > 1 else ''} {seeds}: "
-        f"{len(trials)} chains of stages, of which {_shared(members)}"
-    )
+    points, runs = counted(len(sweep.points), "point"), counted(len(trials), "trial")
+    yield f"{points}, seed{'s' if len(sweep.seeds) > 1 else ''} {seeds}: {runs}; {_shared(members)}"
     if slurm:
         yield from _on_slurm(members, asked)
+    else:
+        yield "one trial after the other"
     if asked.measured_minutes is not None and asked.jobs:
-        yield f"as long as those that have finished here took: {_hours(asked.measured_minutes)}"
+        yield f"as long as those that have finished here took: {hours(asked.measured_minutes)}"
+    elif not slurm:
+        yield "how long it takes is told once each stage has finished for a first time"
     free = shutil.disk_usage(_existing(path)).free / 1024**3
     yield f"disk: about {asked.gib:.1f} GiB; {free:.0f} GiB are free there (a quota may leave less)"
 
@@ -97,7 +105,7 @@ def _shared(members: Sequence[Member]) -> str:
     shared = [m for m in members if m.run.path.name.startswith("shared-")]
     stages = [stage.name for member in shared for stage in member.plan.stages]
     told = [f"{stages.count(name)} {name}" for name in dict.fromkeys(stages)]
-    return f"{', '.join(told)} run once for all" if told else "nothing that is missing is shared"
+    return f"{' and '.join(told)} once for all of them" if told else "nothing to do is shared"
 
 
 def _on_slurm(members: Sequence[Member], asked: Estimate) -> Iterator[str]:
@@ -105,10 +113,10 @@ def _on_slurm(members: Sequence[Member], asked: Estimate) -> Iterator[str]:
     limit = f"{asked.parallel} of a stage" if asked.parallel else "all of a stage"
     agents = [m.plan.agent for m in members if m.plan.agent is not None]
     extra = "1 collector" + (f", {_agents(members)}" if agents else "")
-    yield f"jobs: {asked.jobs} in {arrays} arrays, and {extra}; {limit} at a time"
+    yield f"{asked.jobs} jobs in {arrays} submissions, and {extra}; {limit} at a time"
     yield (
-        f"at most {asked.gpu_hours + _agent_hours(members, asked):.0f} GPU-hours and "
-        f"{_hours(asked.wall_minutes)} once they begin, by their time limits"
+        f"at most {asked.gpu_hours + _agenthours(members, asked):.0f} GPU-hours and "
+        f"{hours(asked.wall_minutes)} once they begin, by their time limits"
     )
 
 
@@ -117,7 +125,7 @@ def _agents(members: Sequence[Member]) -> str:
     return f"{replicas} agent{'s' if replicas > 1 else ''} for all"
 
 
-def _agent_hours(members: Sequence[Member], asked: Estimate) -> float:
+def _agenthours(members: Sequence[Member], asked: Estimate) -> float:
     """Of the agent, which runs as long as its clients do, or to its time limit."""
     member = next((m for m in members if m.plan.agent is not None), None)
     if member is None or member.plan.agent is None:
@@ -128,10 +136,6 @@ def _agent_hours(members: Sequence[Member], asked: Estimate) -> float:
     minutes = sum(stage.wall_minutes(asked.parallel) for stage in clients)
     gpus = agent.resources.nodes * agent.resources.gpus_per_node
     return member.config.agent.replicas * gpus * minutes / 60
-
-
-def _hours(minutes: float) -> str:
-    return f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{minutes:.0f} minutes"
 
 
 def _existing(path: Path) -> Path:

@@ -137,7 +137,7 @@ def test_cut_off_cancelled_failed_and_finished(user: User, tmp_path: Path) -> No
     assert first["d"].path.is_dir()
     assert runs(home)["d"] != first["d"]
     shown = user.jobs("status", str(home)).stdout
-    assert "tables: job" in shown
+    assert "results: job" in shown
     table = user.jobs("sweep", str(home), "--results")
     assert table.returncode == 0, table.stderr
     assert "6 trials: 6 done" in table.stdout

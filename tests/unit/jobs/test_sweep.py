@@ -16,6 +16,7 @@ from geoagent.files import read_json, write_json
 from geoagent.run import Run
 from geoagent.sweep.home import SweepHome
 from jobs.cli import main
+from jobs.lock import submitting
 from jobs.state import Jobs
 
 Flags = Callable[[Path], set[str]]
@@ -68,8 +69,10 @@ def test_what_slurm_is_given(
 ) -> None:
     assert sweep(tmp_path, write(tmp_path), "--seeds", "0,1", "--parallel", "3") == 0
     said = capsys.readouterr().out
-    assert "4 points, seeds 0, 1: 8 chains of stages, of which 2 prepare, 2 sft run once" in said
-    assert "jobs: 18 in 5 arrays, and 1 collector, 1 agent for all; 3 of a stage at a time" in said
+    assert "4 points, seeds 0, 1: 8 trials; 2 prepare and 2 sft once for all of them" in said
+    assert (
+        "18 jobs in 5 submissions, and 1 collector, 1 agent for all; 3 of a stage at a time" in said
+    )
     assert re.findall(r"^(\w+): job (\d+)(?:, an array of (\d+))?$", said, re.M) == [
         ("prepare", "101", "2"),
         ("sft", "102", "2"),
@@ -481,3 +484,51 @@ def test_a_shipped_sweep_with_a_reward_that_its_base_has_not(
     home = tmp_path / "runs" / "geoagent_table4"
     weights = Run(home / folders(home)["directly-judge-0"]).config().rewards.weights
     assert weights["directly_judge"] == 2.5
+
+
+def test_a_folder_has_one_yaml(tmp_path: Path, scheduler: Path, capsys: Capture) -> None:
+    file = write(tmp_path)
+    assert sweep(tmp_path, file) == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    assert sweep(tmp_path, write(other)) == 2
+    said = capsys.readouterr().err
+    assert "is the sweep of" in said
+    assert "choose another name for the folder of" in said
+    assert main(["sweep", str(tmp_path / "runs" / "four"), "name=x", "--yes"]) == 2
+    assert "is a sweep that has its name" in capsys.readouterr().err
+    Path(file).rename(tmp_path / "renamed.yaml")
+    assert sweep(tmp_path, str(tmp_path / "renamed.yaml"), "name=four", "--dry-run") == 0
+
+
+def test_a_run_that_has_not_begun(tmp_path: Path, scheduler: Path, capsys: Capture) -> None:
+    assert sweep(tmp_path, write(tmp_path)) == 0
+    home = tmp_path / "runs" / "four"
+    run = home / folders(home)["full-0"]
+    (run / "jobs.json").unlink()
+    assert main(["status", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "nothing of it has begun; it is part of" in said
+
+
+def test_a_dry_run_says_that_another_is_at_it(
+    tmp_path: Path, scheduler: Path, capsys: Capture
+) -> None:
+    assert sweep(tmp_path, write(tmp_path)) == 0
+    home = Run(tmp_path / "runs" / "four")
+    with submitting(home):
+        assert main(["sweep", str(home.path), "--dry-run"]) == 0
+    assert "another command submits or runs this sweep now" in capsys.readouterr().out
+    assert main(["sweep", str(home.path), "--dry-run"]) == 0
+    assert "another command" not in capsys.readouterr().out
+
+
+def test_shared_logs_are_printed_once(tmp_path: Path, scheduler: Path, capsys: Capture) -> None:
+    assert sweep(tmp_path, write(tmp_path)) == 0
+    home = tmp_path / "runs" / "four"
+    log = next(home.glob("shared-sft-*")) / "sft" / "logs" / "attempt-1" / "err.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("hello\n")
+    capsys.readouterr()
+    assert main(["logs", str(home), "sft"]) == 0
+    assert capsys.readouterr().out.count("hello") == 1
