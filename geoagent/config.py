@@ -1002,7 +1002,8 @@ def shown(path: Path) -> str:
 
 def _near(path: Path) -> str:
     names = [file.name for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
+    others = [name for name in names if name != path.name]  # it may be a folder
+    near = difflib.get_close_matches(path.name, others, n=1)
     return f"; did you mean {shown(path.parent / near[0])}?" if near else ""
 
 

@@ -59,9 +59,13 @@ def max_array_size() -> int:
     OutageError if Slurm does not tell."""
     try:
         result = subprocess.run(
-            ["scontrol", "show", "config"], capture_output=True, text=True, check=True, timeout=30
+            ["scontrol", "show", "config"], capture_output=True, text=True, check=False, timeout=30
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise OutageError(f"scontrol does not answer ({error})") from error
+    if result.returncode:
+        lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+        said = lines[-1].strip() if lines else f"exit code {result.returncode}"
+        raise OutageError(f"scontrol does not answer ({said})")
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", result.stdout, re.M)
     return max(1, int(found[1])) if found else _USUAL_ARRAY  # 0: arrays are disabled

@@ -7,6 +7,7 @@ that are part of a key, and no functions of its own.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,17 @@ _KNOWN: Final = (
     *_NODES, *_OPERATORS, ast.And, ast.Or, ast.Name, ast.Attribute, ast.List, ast.Tuple, ast.Load,
 )
 # fmt: on
+_KINDS: Final[Mapping[str, str]] = {
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "NoneType": "null",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a group of keys",
+}
+"""Python's types as a person calls them."""
 _WORDS: Final = "+ - * / // %, comparisons, in, and, or, not, X if C else Y, min, max, abs, sum"
 
 
@@ -84,8 +96,7 @@ class Constraints:
         try:
             result = self._evaluator.eval("", previously_parsed=tree)
         except Exception as error:  # whatever arithmetic and simpleeval raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UsageError(f"{source}: {reason}") from error
+            raise UsageError(f"{source}: {_reason(error)}") from error
         if not isinstance(result, bool):
             raise UsageError(f"{source}: is {result!r}, which is neither true nor false")
         return result
@@ -97,6 +108,25 @@ class Constraints:
     def _list(self, node: ast.List | ast.Tuple) -> list[Any]:
         assert self._evaluator is not None
         return [self._evaluator._eval(item) for item in node.elts]
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a constraint's values, without Python's names for them."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, ZeroDivisionError):
+        return "divides by 0"
+    if type(error).__name__ == "IterableTooLong":  # simpleeval's
+        return "makes a text or a list that is too long"
+    if not isinstance(error, TypeError):
+        return text
+    kinds = [_KINDS[word] for word in re.findall(r"'(\w+)'", text) if word in _KINDS]
+    if "not supported between" in text and len(kinds) == 2:
+        return f"compares {kinds[0]} with {kinds[1]}"
+    if "is not iterable" in text and kinds:
+        return f"expects a list, not {kinds[0]}"
+    if "unsupported operand" in text and len(kinds) == 2:
+        return f"calculates with {kinds[0]} and {kinds[1]}"
+    return "calculates with what are not all numbers"
 
 
 def _names(node: ast.AST, source: str) -> Iterator[ast.expr]:

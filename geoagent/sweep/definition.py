@@ -34,6 +34,7 @@ from geoagent.sweep.constraints import Constraints
 from geoagent.sweep.fields import (
     check_fields,
     check_name,
+    metric_names,
     nearest,
     published_benchmark,
     seed_numbers,
@@ -41,6 +42,7 @@ from geoagent.sweep.fields import (
     texts,
     whole,
 )
+from geoagent.sweep.home import SWEEP_FILE, SweepHome
 from geoagent.sweep.keys import stage_keys
 from geoagent.sweep.points import Point, grid_points, named_points, random_points
 
@@ -128,7 +130,7 @@ def read_sweep(
     base = _base((*own, *rest), given, settings, text)
     sweep = Sweep(
         name=name,
-        title=str(document.get("title", name)),
+        title=_title(document.get("title", name), f"{text}: title"),
         source=str(path),
         words=(*own, *rest),
         base=base,
@@ -137,10 +139,11 @@ def read_sweep(
         seeds=seed_numbers(list(seeds) or document.get("seeds", [base.seed]), f"{text}: seeds"),
         parallel=_parallel(parallel, document.get("parallel"), text),
         shared=_shared(document.get("shared", list(_SHARED)), f"{text}: shared"),
-        metrics=_metrics(document.get("metrics", list(_METRICS)), f"{text}: metrics"),
+        metrics=metric_names(document.get("metrics", list(_METRICS)), f"{text}: metrics"),
         published=_published(document.get("published"), f"{text}: published"),
         stop_early=_stop_early(document.get("stop_early"), base, f"{text}: stop_early"),
     )
+    _check_seed(given, sweep.seeds, "--seeds" if seeds else f"{text}: seeds")
     sweep = replace(sweep, points=_points(document, sweep, text))
     _check_given(sweep, given)
     return sweep
@@ -224,7 +227,20 @@ def _find(source: str) -> Path:
     names = sorted(file.stem for file in SWEEPS.glob("*.yaml"))
     if source in names:
         return SWEEPS / f"{source}.yaml"
-    raise UsageError(f"{COMMAND_LINE}: {source}: no such sweep; {nearest(source, names)}")
+    said = f"{COMMAND_LINE}: {source}"
+    path = Path(source)
+    if SweepHome.at(path):
+        raise UsageError(
+            f"{said}: is the folder of a sweep; leave name=… out to go on with it, or name its "
+            "YAML to begin another"
+        )
+    if path.is_dir():
+        raise UsageError(f"{said}: this folder holds no sweep (it has no {SWEEP_FILE})")
+    if path.is_file():
+        raise UsageError(f"{said}: is no sweep; a sweep's file ends in .yaml")
+    if path.name != source:
+        raise UsageError(f"{said}: no such folder of a sweep, and a sweep's file ends in .yaml")
+    raise UsageError(f"{said}: no such sweep; {nearest(source, names)}")
 
 
 def _document(path: Path, source: str) -> Mapping[str, Any]:
@@ -317,6 +333,23 @@ def _check_given(sweep: Sweep, given: Sequence[str]) -> None:
             )
 
 
+def _check_seed(given: Sequence[str], seeds: Sequence[int], where: str) -> None:
+    """UsageError if `seed=…` names one that does not run. One that does may stay: a sweep that
+    began with it gets more by --seeds, and what was said first is among its words."""
+    for word in given:
+        if _key(word) == "seed" and word.partition("=")[2].strip() not in map(str, seeds):
+            raise UsageError(
+                f"{COMMAND_LINE}: {word}: would do nothing beside {where} "
+                f"({', '.join(map(str, seeds))}); leave it out, or name its seeds with --seeds"
+            )
+
+
+def _title(value: Any, source: str) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{source}: {value!r} is no text; write it in quotes")
+    return value
+
+
 def _published(name: Any, source: str) -> str | None:
     return None if name is None else published_benchmark(name, source)
 
@@ -334,12 +367,6 @@ def _parallel(given: int | None, value: Any, source: str) -> int | None:
     if given is not None:
         return whole(given, 1, "--parallel")
     return None if value is None else whole(value, 1, f"{source}: parallel")
-
-
-def _metrics(values: Any, source: str) -> tuple[str, ...]:
-    if values == []:
-        raise UsageError(f"{source}: empty; name keys of metrics.json, or take it out")
-    return tuple(texts(values, source))
 
 
 def _stop_early(values: Any, base: Config, source: str) -> Mapping[str, Any] | None:

@@ -8,10 +8,33 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from geoagent.config import REWARD_NAMES
 from geoagent.errors import UsageError
 from geoagent.stages import STAGES, check_stages
 
 LONGEST_NAME: Final = 60
+_FIGURES: Final = (
+    "count",
+    "parse_rate",
+    "geocoded_rate",
+    "accuracy_1km",
+    "accuracy_3km",
+    "accuracy_25km",
+    "accuracy_200km",
+    "accuracy_750km",
+    "accuracy_2500km",
+    "geoscore",
+    "median_km",
+    "country_accuracy",
+    "region_accuracy",
+    "city_accuracy",
+    "mean_reward",
+    "sampled_mean_reward",
+    *(f"{group}.{name}" for group in ("rewards", "sampled_rewards") for name in REWARD_NAMES),
+)
+"""Figures of a model in metrics.json that a sweep's table can have as columns."""
+_COUNTS: Final = ("named.", "failures.", "verifier.", "agent.")
+"""Groups of counts there; which ones there are depends on the evaluation."""
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
 
 
@@ -59,6 +82,17 @@ def texts(values: Any, source: str) -> list[str]:
         if values.count(value) > 1:
             raise UsageError(f"{source}: {value} is there twice")
     return values
+
+
+def metric_names(values: Any, source: str) -> tuple[str, ...]:
+    """Figures of metrics.json; UsageError for one that no evaluation can have."""
+    if values == []:
+        raise UsageError(f"{source}: empty; name keys of metrics.json, or take it out")
+    names = texts(values, source)
+    for name in names:
+        if name not in _FIGURES and not name.startswith(_COUNTS):
+            raise UsageError(f"{source}: {name}: no such figure; {nearest(name, _FIGURES)}")
+    return tuple(names)
 
 
 def whole(value: Any, low: int, source: str) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from geoagent.config import GROUPS, all_keys, dotted, kind_of, typed
+from geoagent.config import GROUPS, all_keys, dotted, is_group, kind_of, typed
 from geoagent.errors import UsageError
 from geoagent.sweep.constraints import Constraints
 from geoagent.sweep.fields import (
@@ -33,8 +33,12 @@ _TRIES: Final = 100
 """Draws for each random point that is wanted; constraints and repetitions use them up."""
 _DIGITS: Final = 4
 """Significant digits of a random number: enough for a search, and readable."""
+SHARED: Final = "shared"
+"""Folders of stages that points share are called shared-STAGE-…, so no point may be."""
 _FIELDS: Final = ("settings", "stages", "published")
 """Of a point with a name."""
+_RANGE: Final = ("low", "high", "log", "choices")
+"""Of a key of a random space."""
 _FIXED: Final[Mapping[str, str]] = {
     "name": "is the run's; the folder of the sweep is named on the command line (name=…)",
     "runs_dir": "is the same for all points; set it on the command line (runs_dir=…)",
@@ -70,7 +74,7 @@ def named_points(
     if not isinstance(values, Mapping):
         raise UsageError(f"{source}: expected names of points, each with its settings")
     for key, value in values.items():
-        name = check_name(str(key), source)
+        name = _point_name(key, source)
         where = f"{source}: {name}"
         fields = check_fields({} if value is None else value, _FIELDS, where)
         settings = _own(fields.get("settings", {}), where)
@@ -81,6 +85,21 @@ def named_points(
             stage_names(fields["stages"], f"{where}: stages") if "stages" in fields else stages,
             published=None if row is None else published_row(row, benchmark, f"{where}: published"),
         )
+
+
+def _point_name(key: Any, source: str) -> str:
+    """UsageError for a name that YAML does not read as text: `1`, `1.0` and `yes` are one key to
+    it, so that one point would silently take the place of another."""
+    if not isinstance(key, str):
+        raise UsageError(
+            f"{source}: {key} is no text (YAML takes 1, 1.0, yes, no, on, off for numbers or truth "
+            "values); write the name in quotes"
+        )
+    if key == SHARED or key.startswith(f"{SHARED}-"):
+        raise UsageError(
+            f"{source}: {key}: folders of shared stages are called so; give it another name"
+        )
+    return check_name(key, source)
 
 
 def grid_points(
@@ -119,6 +138,7 @@ def random_points(
     if count > MAX_POINTS:
         raise UsageError(f"{source}: count: {count} points; {MAX_POINTS} is the most")
     seed = whole(values.get("seed", 0), 0, f"{source}: seed")
+    _check_no_group(values.get("space"), f"{source}: space")
     space = {
         key: _range(key, what, f"{source}: space")
         for key, what in _dimensions(values.get("space", {}), f"{source}: space").items()
@@ -167,6 +187,18 @@ def _own(values: Any, source: str) -> dict[str, Any]:
     for key in found:
         _check_own(key, source)
     return found
+
+
+def _check_no_group(space: Any, source: str) -> None:
+    """UsageError for a range of a group of keys. Without this, its `low` would be read as a key of
+    the group."""
+    for key, what in space.items() if isinstance(space, Mapping) else ():
+        if isinstance(what, Mapping) and what and {*what} <= {*_RANGE}:
+            name = str(key)
+            if name in GROUPS or is_group(kind_of(name, source)):
+                raise UsageError(
+                    f"{source}: {name}: is a group; name single keys, such as {_example(name)}"
+                )
 
 
 def _check_own(key: str, source: str) -> None:
@@ -218,7 +250,7 @@ class _Range:
 
 def _range(key: str, what: Any, source: str) -> _Range:
     source = f"{source}: {key}"
-    what = check_fields(what, ("low", "high", "log", "choices"), source)
+    what = check_fields(what, _RANGE, source)
     if "choices" in what:
         if len(what) > 1:
             raise UsageError(f"{source}: either choices, or low and high")

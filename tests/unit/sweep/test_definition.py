@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from geoagent.config import resolve
 from geoagent.errors import UsageError
+from geoagent.evaluate.metrics import metrics
+from geoagent.evaluate.rules import RULES
 from geoagent.sweep.definition import Sweep, read_sweep, trials
 from geoagent.sweep.keys import IGNORED
 
@@ -213,6 +216,28 @@ WRONG = [
      "points: a: stages: no stage given; there are: prepare, sft, grpo, eval"),
     ("points: {a/b: {}}",
      "points: 'a/b' is no name of a folder (at most 60 letters, digits, '.', '_', '-')"),
+    ("points: {1: {}, 1.5: {}, yes: {settings: {grpo.beta: 0.02}}}",
+     "points: 1 is no text (YAML takes 1, 1.0, yes, no, on, off for numbers or truth values); write the name in quotes"),
+    ("points: {no: {}}",
+     "points: False is no text (YAML takes 1, 1.0, yes, no, on, off for numbers or truth values); write the name in quotes"),
+    ("points: {shared: {}}",
+     "points: shared: folders of shared stages are called so; give it another name"),
+    ("points: {shared-sft: {}}",
+     "points: shared-sft: folders of shared stages are called so; give it another name"),
+    ("title: {a: 1}\npoints: {a: {}}",
+     "title: {'a': 1} is no text; write it in quotes"),
+    ("title: 3\npoints: {a: {}}",
+     "title: 3 is no text; write it in quotes"),
+    ("metrics: [acuracy_750km]\npoints: {a: {}}",
+     "metrics: acuracy_750km: no such figure; did you mean accuracy_750km?"),
+    ("metrics: [rewards.spatal]\npoints: {a: {}}",
+     "metrics: rewards.spatal: no such figure; did you mean rewards.spatial?"),
+    ("random: {count: 1, space: {recipe: {choices: [demo]}}}",
+     "random: space: recipe: is a group; name single keys, such as grpo.learning_rate"),
+    ("random: {count: 1, space: {model: {choices: [tiny]}}}",
+     "random: space: model: is a group; name single keys, such as model.kind"),
+    ("random: {count: 1, space: {rewards.spatial: {low: 0, high: 1}}}",
+     "random: space: rewards.spatial: is a group; name single keys, such as rewards.spatial.tau_km"),
     ("points: {..: {}}",
      "points: '..' is no name of a folder (at most 60 letters, digits, '.', '_', '-')"),
     ("points: [a]",
@@ -367,6 +392,44 @@ def test_a_sweep_that_is_not_there(write: Write) -> None:
     assert refusal("zzz").startswith("command line: zzz: no such sweep; there are: ")
 
 
+def test_what_is_no_sweep_is_told_apart(write: Write) -> None:
+    write("").rename("mine.yaml.bak")
+    for name in ("empty", "done", "zz.yaml"):
+        Path(name).mkdir()
+    Path("done/sweep.json").write_text("{}")
+    said = {
+        "empty": "command line: empty: this folder holds no sweep (it has no sweep.json)",
+        "done": "command line: done: is the folder of a sweep; leave name=… out to go on with it, "
+        "or name its YAML to begin another",
+        "mine.yaml.bak": "command line: mine.yaml.bak: is no sweep; a sweep's file ends in .yaml",
+        "runs/nope": "command line: runs/nope: no such folder of a sweep, and a sweep's file ends "
+        "in .yaml",
+        "zz.yaml": "zz.yaml: Is a directory",
+    }
+    assert {source: refusal(source) for source in said} == said
+
+
+def test_a_seed_that_would_not_run_is_refused(write: Write) -> None:
+    path = write(f"{GRID}seeds: [0, 1]\n")
+    assert refusal(path, "seed=5") == (
+        "command line: seed=5: would do nothing beside mine.yaml: seeds (0, 1); leave it out, or "
+        "name its seeds with --seeds"
+    )
+    with pytest.raises(UsageError, match=r"seed=5: would do nothing beside --seeds \(2\)"):
+        read_sweep(path, ["seed=5"], seeds=[2])
+    assert read_sweep(path, ["seed=5"], seeds=[5, 6]).seeds == (5, 6)
+
+
+def test_every_figure_of_an_evaluation_can_be_a_column(write: Write) -> None:
+    row = {"latitude": 1, "longitude": 1, "predicted_latitude": 1, "predicted_longitude": 1}
+    names = {name for rules in RULES.values() for name in metrics([row], rules=rules)}
+    figures = names - {"rules", "intervals", "named", "failures"}
+    figures |= {"mean_reward", "sampled_mean_reward", "rewards.spatial", "sampled_rewards.spatial"}
+    figures |= {"named.city", "failures.no_answer", "agent.asked", "verifier.judged"}
+    sweep = read_sweep(write(f"metrics: {json.dumps(sorted(figures))}\npoints: {{a: {{}}}}"))
+    assert sweep.metrics == tuple(sorted(figures))
+
+
 def test_what_is_wrong_on_the_command_line(write: Write) -> None:
     path = write(GRID)
     assert refusal(path, "grpo.betta=1") == (
@@ -393,9 +456,9 @@ CONSTRAINTS = {
     "grpo.beta >": "invalid syntax",
     "": "invalid syntax",
     "grpo.beta + 1": "is 1.001, which is neither true nor false",
-    "grpo.beta / 0 > 1": "float division by zero",
-    "grpo.beta > 'a'": "'>' not supported between instances of 'float' and 'str'",
-    "grpo.limit > 1": "'>' not supported between instances of 'NoneType' and 'int'",
+    "grpo.beta / 0 > 1": "divides by 0",
+    "grpo.beta > 'a'": "compares a number with a text",
+    "grpo.limit > 1": "compares null with a number",
     "open('x')": "open is none of the functions; there are: min, max, abs, sum",
     "grpo.beta.real() > 1": "grpo.beta.real is none of the functions; there are: min, max, abs, sum",
     "(1).real > 1": "only the keys of the configuration have dots",
@@ -407,7 +470,11 @@ CONSTRAINTS = {
     "f'{1}' == '1'": "cannot be evaluated",
     "max(1, key=abs) == 1": "cannot be evaluated",
     "(lambda: 1)() > 0": "cannot be evaluated",
-    "max(1)": "'int' object is not iterable",
+    "max(1)": "expects a list, not a number",
+    "1 in 2": "expects a list, not a number",
+    "grpo.beta + 'a' == 1": "calculates with a number and a text",
+    "'a' + grpo.beta == 1": "calculates with what are not all numbers",
+    "'a' * 200000 == 'a'": "makes a text or a list that is too long",
 }
 
 
