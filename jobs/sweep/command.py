@@ -15,6 +15,7 @@ from geoagent.errors import UsageError
 from geoagent.files import short, write_atomic
 from geoagent.run import Run
 from geoagent.sweep.definition import Sweep, Trial, read_sweep, trials
+from geoagent.sweep.fields import check_name
 from geoagent.sweep.home import RESULTS, SweepHome
 from geoagent.sweep.keys import short as short_key
 from geoagent.sweep.keys import stage_keys
@@ -124,7 +125,7 @@ def find(request: Request) -> tuple[Path, str]:
     for there in (given, runs / request.source):
         if SweepHome.at(there) and not name:
             return there.absolute(), _source(there)
-    return (runs / (name or given.stem)).absolute(), request.source
+    return (runs / check_name(name or given.stem, "name")).absolute(), request.source
 
 
 def _check_sweep(run: Run) -> None:

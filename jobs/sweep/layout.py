@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from geoagent.config import Config
 from geoagent.sweep.definition import Trial
 from geoagent.sweep.keys import short
+from geoagent.sweep.points import SHARED
 
 _COMMON = ("prepare", "sft")
 """Have a folder of their own even for one trial: points that are added later find them there."""
@@ -65,7 +66,7 @@ def _makers(
         if key in known:
             continue
         common = stage in _COMMON or uses[key] > 1
-        name = _folder(f"shared-{stage}", trial.seed, key)
+        name = _folder(f"{SHARED}-{stage}", trial.seed, key)
         yield key, name if common and key != last else own
 
 

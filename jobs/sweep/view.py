@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from geoagent.sweep.definition import Sweep, Trial
+from geoagent.sweep.points import SHARED
 from jobs.batches import batches
 from jobs.display import console, counted, plain_table
 from jobs.group import Member
@@ -102,7 +103,7 @@ def _lines(
 
 
 def _shared(members: Sequence[Member]) -> str:
-    shared = [m for m in members if m.run.path.name.startswith("shared-")]
+    shared = [m for m in members if m.run.path.name.startswith(f"{SHARED}-")]
     stages = [stage.name for member in shared for stage in member.plan.stages]
     told = [f"{stages.count(name)} {name}" for name in dict.fromkeys(stages)]
     return f"{' and '.join(told)} once for all of them" if told else "nothing to do is shared"

@@ -228,6 +228,8 @@ def test_a_question_first(
     [
         (["geoagent_table33"], "did you mean geoagent_table3"),
         (["four.yaml", "other.yaml"], "name one sweep"),
+        (["geoagent_table3", "name=a/b"], "name: 'a/b' is no name of a folder"),
+        (["geoagent_table3", "name=../x"], "name: '../x' is no name of a folder"),
         (["geoagent_table3", "--parallel", "0"], "--parallel: 0 is less than 1"),
         (["geoagent_table3", "--seeds", "1,1"], "names a seed twice"),
         (["geoagent_table3", "grpo.bta=1"], "unknown key; did you mean grpo.beta?"),
