@@ -240,7 +240,7 @@ def test_unknown_metrics_get_one_line_that_says_what_was_meant(tmp_path: Path) -
 
 
 def test_runs_that_are_in_no_row_any_more_are_said(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = Folder(tmp_path, metrics=["rewards.spatial"])
     for point in ("kept", "old", "older"):
         folder.row(point)
         folder.done(point)
