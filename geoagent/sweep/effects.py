@@ -154,9 +154,10 @@ def standard_error(estimate: Estimate) -> float | None:
 def front(results: Results) -> Front | None:
     """The first metric against what it may be bought with: the mean consistency reward where all
     have it, else the last metric, else the mean total reward. None if there are no two."""
-    x = next(iter(results.metrics), None)
+    metrics = [metric for metric in results.metrics if metric in results.names]
+    x = next(iter(metrics), None)
     measured = [point for point in results.points if any(t.figures for t in point.finished)]
-    others = [*([CONSISTENCY] if _all_have(measured, CONSISTENCY) else []), *results.metrics[:0:-1]]
+    others = [*([CONSISTENCY] if _all_have(measured, CONSISTENCY) else []), *metrics[:0:-1]]
     others += ["mean_reward"] if _all_have(measured, "mean_reward") else []
     y = next((metric for metric in others if metric != x), None)
     if x is None or y is None:

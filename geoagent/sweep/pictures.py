@@ -135,8 +135,8 @@ def front_chart(results: Results, one: Front) -> Chart:
     table = front_table(results, one)
     ordered = [places[row[1].text] for row in table.rows]
     axes.plot(*zip(*ordered, strict=True), "o-", color=SERIES[1], ms=7, lw=1)
-    for row, place in zip(table.rows, ordered, strict=True):
-        axes.annotate(row[0].text, place, (5, 5), textcoords="offset points", fontsize=9)
+    for place, label in joined_labels(ordered, [row[0].text for row in table.rows]).items():
+        axes.annotate(label, place, (5, 5), textcoords="offset points", fontsize=9)
     for row in table.rows[:_MAX_LEGEND]:
         said = row[2].text if row[2].text != "–" else row[1].text
         lines = "\n".join(map(plain, textwrap.wrap(said, _NAME_WIDTH)))
@@ -148,6 +148,16 @@ def front_chart(results: Results, one: Front) -> Chart:
     title = f"{column(one.x).heading} against {column(one.y).heading}"
     caption = "Numbered: points that no other is better than; numbers are those of the table."
     return to_chart("pareto", title, caption, figure)
+
+
+def joined_labels(
+    places: Sequence[tuple[float, float]], labels: Sequence[str]
+) -> dict[tuple[float, float], str]:
+    """By place, its label; those of equal places would lie on each other and become `1, 2`."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for place, label in zip(places, labels, strict=True):
+        found.setdefault(place, []).append(label)
+    return {place: ", ".join(equal) for place, equal in found.items()}
 
 
 def _better(axes: Axes, one: Front) -> None:

@@ -17,7 +17,6 @@ from geoagent.sweep.tables import (
     SweepTable,
     best_first,
     column,
-    console_for,
     csv_text,
     document,
     latex,
@@ -43,21 +42,28 @@ def write_results(home: SweepHome) -> Results:
 
     Works while trials are unfinished or have failed, and if none has finished.
     """
-    results = collect(home)
-    _write_tables(results, home.path / RESULTS)
-    _write_pictures(results, home.path / RESULTS)
-    write_board(results)
+    results = write_tables(home)
+    write_page(results)
     return results
 
 
-def _write_tables(results: Results, folder: Path) -> None:
-    title = results.home.title
+def write_tables(home: SweepHome) -> Results:
+    """What of HOME/results is there at once: the table in its forms, and the trials."""
+    results = collect(home)
+    folder, title = home.path / RESULTS, home.title
     table = sweep_table(results)
     write_atomic(folder / "table.txt", text(table, title))
     write_atomic(folder / "table.md", markdown(table, title))
     write_atomic(folder / "table.tex", latex(table, title))
     write_atomic(folder / "trials.csv", csv_text(results))
     write_json(folder / "results.json", document(results))
+    return results
+
+
+def write_page(results: Results) -> None:
+    """What takes a while: pictures, the page that has them, and TensorBoard's HPARAMS."""
+    _write_pictures(results, results.home.path / RESULTS)
+    write_board(results)
 
 
 def _write_pictures(results: Results, folder: Path) -> None:
@@ -94,7 +100,7 @@ def show_results(results: Results) -> None:
     """Print the table, and how many trials are not done; of many points the best by the first
     metric."""
     table = _shortened(sweep_table(results), results)
-    print_table(table, results.home.title, console_for(table))
+    print_table(table, results.home.title)
     counts = [f"{count} {state}" for state, count in results.states().items() if count]
     print(f"{len(results.trials)} trials: {', '.join(counts) or 'none'}")
     if not results.names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from geoagent.files import read_if_there
 from geoagent.report.published import Published, published
 from geoagent.report.published import Row as PublishedRow
+from geoagent.stages import STAGES
 
 if TYPE_CHECKING:
     from geoagent.run import Run
@@ -23,6 +25,10 @@ PREPARE: Final = "prepare"
 _TOLD: Final = 12
 """Names of figures in a note; the rest is in results.json."""
 _NOT_FIGURES: Final = ("by", "intervals")
+_STOPPED: Final = "stopped"
+"""The cause in outcome.json of a program that SIGTERM or an interrupt has ended."""
+_STOP_CODES: Final = (-15, 143, -2, 130)
+"""The same as exit codes. SIGKILL is none: the kernel sends it where memory is out."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class TrialResult:
 
     `settings` are all keys that the sweep varies, as the run has them; `stage` is the one that
     failed, was stopped or is next, and `why` says more about it; `measured` is what the figures
-    were measured on and with; `seconds` are by stage, of those that are done.
+    were measured on and with; `undefined` are figures that the evaluation has, but as null;
+    `seconds` are by stage, of those that are done.
     """
 
     point: str
@@ -63,6 +70,7 @@ class TrialResult:
     figures: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     measured: Measured | None = None
+    undefined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,14 +151,15 @@ def collect(home: SweepHome) -> Results:
         for row in home.rows
     )
     names = tuple(sorted({name for trial in trials.values() for name in trial.figures}))
-    unknown = [metric for metric in home.metrics if names and metric not in names]
+    known_names = {*names, *(name for trial in trials.values() for name in trial.undefined)}
+    unknown = [metric for metric in home.metrics if names and metric not in known_names]
     return Results(
         home=home,
         points=points,
         metrics=tuple(metric for metric in home.metrics if metric not in unknown),
         names=names,
         benchmark=known,
-        notes=tuple(_notes(home, known, points, names, unknown)),
+        notes=tuple(_notes(home, known, points, sorted(known_names), unknown)),
     )
 
 
@@ -180,9 +189,10 @@ def _trial(run: Run, row: Row, seed: int, varied: Sequence[str]) -> TrialResult:
     settings = {key: _value(config, key, row.settings.get(key)) for key in varied}
     state, stage, why = _state(run, chain, done)
     figures: dict[str, float] = {}
+    undefined: tuple[str, ...] = ()
     if state == DONE and "eval" in chain:
         benchmark = _value(config, "eval.benchmark")
-        figures, problem = _figures(run, str(benchmark))
+        figures, undefined, problem = _figures(run, str(benchmark))
         if problem:
             state, stage, why = "failed", "eval", problem
     return TrialResult(
@@ -196,6 +206,7 @@ def _trial(run: Run, row: Row, seed: int, varied: Sequence[str]) -> TrialResult:
         figures=figures,
         seconds={stage: one["seconds"] for stage, one in done.items() if _number(one, "seconds")},
         measured=_measured(config) if figures else None,
+        undefined=undefined,
     )
 
 
@@ -222,16 +233,27 @@ def _went_on(done: Mapping[str, Mapping[str, Any]]) -> bool:
 def _unfinished(run: Run, stage: str) -> tuple[State, str, str]:
     """Of a stage without done.json. While it runs (again) there is no outcome.json either."""
     folders = [run.stage(stage), *sorted(run.stage(stage).glob("shards/*-of-*"))]
+    stopped = False
     for folder in folders:
         outcome = read_if_there(folder / "outcome.json")
         if outcome.get("code") and not (folder / "done.json").is_file():
-            cause = str(outcome.get("cause") or f"exit code {outcome['code']}")
-            return "failed", stage, one_line(cause)
+            if not _was_stopped(outcome):
+                cause = str(outcome.get("cause") or f"exit code {outcome['code']}")
+                return "failed", stage, one_line(cause)
+            stopped = True
     progress = read_if_there(run.progress_file(stage))
     if "step" not in progress:
-        return "missing", stage, ""
+        return "missing", stage, _STOPPED if stopped else ""
     unit, total = progress.get("unit", "step"), progress.get("total") or "?"
-    return "missing", stage, f"{unit} {progress['step']} of {total} when last seen"
+    step = f"{unit} {progress['step']} of {total}"
+    return "missing", stage, f"stopped at {step}" if stopped else f"{step} when last seen"
+
+
+def _was_stopped(outcome: Mapping[str, Any]) -> bool:
+    """Whether somebody ended the stage, so that it has not failed. A cause that was found in its
+    log says more than the signal."""
+    cause = outcome.get("cause")
+    return cause == _STOPPED or (not cause and outcome.get("code") in _STOP_CODES)
 
 
 def one_line(text: str) -> str:
@@ -271,25 +293,28 @@ def _measured(config: Mapping[str, Any]) -> Measured:
     return Measured("the tiny model" if kind == "tiny" else str(path), str(data), str(split))
 
 
-def _figures(run: Run, benchmark: str) -> tuple[dict[str, float], str]:
-    """Of the last model; and what is wrong with metrics.json, if something is."""
+def _figures(run: Run, benchmark: str) -> tuple[dict[str, float], tuple[str, ...], str]:
+    """Of the last model; the names of those that are null; and what is wrong with metrics.json,
+    if something is."""
     file = run.evaluation(benchmark) / "metrics.json"
     document = read_if_there(file)
     models = document.get("models")
     if not isinstance(models, dict) or not models:
-        return {}, f"eval/{benchmark}/metrics.json is missing or not what an evaluation writes"
+        return {}, (), f"eval/{benchmark}/metrics.json is missing or not what an evaluation writes"
     last = document.get("last")
     model = models[last if last in models else list(models)[-1]]
-    figures = dict(_numbers(model)) if isinstance(model, dict) else {}
-    return figures, "" if figures else f"eval/{benchmark}/metrics.json has no figures"
+    found = dict(_numbers(model)) if isinstance(model, dict) else {}
+    figures = {name: value for name, value in found.items() if value is not None}
+    undefined = tuple(name for name in found if name not in figures)
+    return figures, undefined, "" if figures else f"eval/{benchmark}/metrics.json has no figures"
 
 
-def _numbers(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Every finite number with its dotted name; break-downs and intervals left out."""
+def _numbers(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
+    """Every finite number and null with its dotted name; break-downs and intervals left out."""
     for key, value in node.items():
         if isinstance(value, dict) and key not in _NOT_FIGURES:
             yield from _numbers(value, f"{prefix}{key}.")
-        elif _number(node, key):
+        elif value is None or _number(node, key):
             yield f"{prefix}{key}", value
 
 
@@ -308,9 +333,9 @@ def _notes(
     names: Sequence[str],
     unknown: Sequence[str],
 ) -> Iterator[str]:
-    for metric in unknown:
-        there = ", ".join(names[:_TOLD]) + (", …" if len(names) > _TOLD else "")
-        yield f"No evaluation has the figure '{metric}'; there are: {there}."
+    if unknown:
+        yield _unknown(unknown, names)
+    yield from _left_out(home)
     if home.published and known is None:
         yield f"There are no published figures of '{home.published}'."
     for point in points:
@@ -319,6 +344,33 @@ def _notes(
     used = [point.published for point in points if point.published]
     if known and used:
         yield _comparable(known, used, points)
+
+
+def _unknown(unknown: Sequence[str], names: Sequence[str]) -> str:
+    """One line for all metrics that no evaluation has, with what may have been meant."""
+    near = {metric: difflib.get_close_matches(metric, names, n=1) for metric in unknown}
+    told = [
+        f"'{metric}'" + (f" (did you mean {found[0]}?)" if found else "")
+        for metric, found in near.items()
+    ]
+    there = ", ".join(names[:_TOLD]) + (", …" if len(names) > _TOLD else "")
+    listed = "" if all(near.values()) else f"; there are: {there}"
+    return f"No evaluation has the figure{'s' * (len(told) > 1)} {', '.join(told)}{listed}."
+
+
+def _left_out(home: SweepHome) -> Iterator[str]:
+    """Runs of the folder that no row has any more: what they measured is of other settings."""
+    shown = {folder for row in home.rows for folder in row.runs.values()}
+    shared = tuple(f"shared-{stage}-s" for stage in STAGES)
+    runs = sorted(
+        folder
+        for folder in {*home.stages.values()} - shown
+        if not folder.startswith(shared) and home.run(folder).config_file.is_file()
+    )
+    if runs:
+        many = "1 run" if len(runs) == 1 else f"{len(runs):,} runs"
+        are = "is" if len(runs) == 1 else "are"
+        yield f"{many} of other settings or points {are} left out: {_listed(runs)}."
 
 
 def _comparable(

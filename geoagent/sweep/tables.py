@@ -7,8 +7,8 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from geoagent.report.tables import COLUMNS, Column, shown
 from geoagent.sweep.fields import short_keys
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NOTHING: Final = "–"
+_CHANGES: Final = "changes"
+_PUBLISHED: Final = "published"
+_NAME: Final = "point"
+_NARROW: Final = 16
+"""Letters of a text column below which it is not squeezed."""
 _WIDTH: Final = 40
 """Letters of a text column in the text table, before it is broken."""
 
@@ -56,11 +61,20 @@ def column(metric: str) -> Column:
     known = next((one for one in COLUMNS if one.key == metric), None)
     if known is not None:
         return known
+    name = _readable(metric)
     if metric.endswith("_rate") or "accuracy" in metric:
-        return Column(metric, metric, f"{metric}, %")
+        return Column(metric, name, f"{name}, %")
     if metric.startswith(("failures.", "named.", "agent.")):
-        return Column(metric, metric, metric, "whole")
-    return Column(metric, metric, metric, "decimal")
+        return Column(metric, name, name, "whole")
+    return Column(metric, name, name, "decimal")
+
+
+def _readable(metric: str) -> str:
+    """`rewards.spatial` → `spatial reward`, `failures.no_answer` → `failures: no answer`."""
+    group, _, name = metric.partition(".")
+    if group == "rewards" and name:
+        return f"{name.replace('_', ' ')} reward"
+    return metric.replace("_", " ").replace(".", ": ")
 
 
 def heading(metric: str) -> str:
@@ -78,9 +92,9 @@ def sweep_table(results: Results) -> SweepTable:
     }
     best = {metric: _best(results.points, metric) for metric in results.metrics}
     several = len({trial.seed for trial in results.trials}) > 1
-    headings, texts = ["point", "changes"], {0, 1}
+    headings, texts = [_NAME, _CHANGES], {0, 1}
     for metric in results.metrics:
-        headings += [heading(metric)] + (["published"] if metric in printed else [])
+        headings += [heading(metric)] + ([_PUBLISHED] if metric in printed else [])
     unfinished = any(trial.state != DONE for trial in results.trials)
     if unfinished:
         texts.add(len(headings))
@@ -205,10 +219,13 @@ def rich_table(table: SweepTable, title: str) -> Table:
 
     made = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for number, name in enumerate(table.headings):
-        if number in table.texts:
+        if number in table.texts and name != _NAME:
             made.add_column(Text(name), overflow="fold", max_width=_WIDTH)
         else:
-            made.add_column(Text(name), justify="right", no_wrap=True)
+            side: Literal["left", "right"] = "left" if number in table.texts else "right"
+            made.add_column(
+                Text(name), justify=side, no_wrap=True, min_width=_widest(table, number)
+            )
     for row in table.rows:
         made.add_row(*(_rich_cell(cell) for cell in row))
     return made
@@ -220,19 +237,69 @@ def _rich_cell(cell: Cell) -> Any:
     return Text(f"{cell.text} *", style="bold") if cell.best else Text(cell.text)
 
 
-def console_for(table: SweepTable) -> Console:
-    """Standard output, as wide as the table needs in a file or in a terminal that is too narrow for
-    it: a number is never cut."""
+def _widest(table: SweepTable, number: int) -> int:
+    """Letters of a column's longest cell."""
+    from rich.cells import cell_len
+
+    cells = (_rich_cell(row[number]).plain for row in table.rows)
+    return max(map(cell_len, (table.headings[number], *cells)))
+
+
+def _least_width(table: SweepTable) -> int:
+    """Letters of a line in which names and figures are whole, and other texts are legible."""
+    widths = (
+        min(_widest(table, number), _NARROW)
+        if number in table.texts and name != _NAME
+        else _widest(table, number)
+        for number, name in enumerate(table.headings)
+    )
+    return sum(width + 2 for width in widths)  # a blank on either side
+
+
+def fitting(table: SweepTable, width: int) -> SweepTable | None:
+    """The table with as many of its columns as `width` letters have room for: without what points
+    change, which then stands below it, and without published figures. None if that is too much
+    still."""
+    if _least_width(table) <= width:
+        return table
+    narrow = _without(table, _CHANGES)
+    if _CHANGES in table.headings:
+        place = table.headings.index(_CHANGES)
+        told = [f"{r[0].text}: {r[place].text}" for r in table.rows if r[place].text != NOTHING]
+        narrow = replace(narrow, notes=(*narrow.notes, *(["Changes:"] if told else []), *told))
+    if _least_width(narrow) <= width:
+        return narrow
+    narrow = _without(narrow, _PUBLISHED)
+    if _PUBLISHED in table.headings:
+        note = "Published figures are left out for want of room; results/table.txt has them."
+        narrow = replace(narrow, notes=(*narrow.notes, note))
+    return narrow if _least_width(narrow) <= width else None
+
+
+def _without(table: SweepTable, heading: str) -> SweepTable:
+    kept = [number for number, name in enumerate(table.headings) if name != heading]
+    return replace(
+        table,
+        headings=tuple(table.headings[number] for number in kept),
+        rows=tuple(tuple(row[number] for number in kept) for row in table.rows),
+        texts=frozenset(place for place, number in enumerate(kept) if number in table.texts),
+    )
+
+
+def print_table(table: SweepTable, title: str) -> None:
+    """On standard output: in a terminal the columns that it has room for, else, and where names
+    and figures would be cut, as in table.txt."""
     from rich.console import Console
 
     console = Console(highlight=False)
-    needed = console.measure(rich_table(table, "")).minimum
-    if console.is_terminal and needed <= console.width:
-        return console
-    return Console(highlight=False, width=_UNLIMITED)
+    fits = fitting(table, console.width) if console.is_terminal else None
+    if fits is None:
+        print(text(table, title), end="")
+    else:
+        _print(fits, title, console)
 
 
-def print_table(table: SweepTable, title: str, console: Console) -> None:
+def _print(table: SweepTable, title: str, console: Console) -> None:
     """The table with what stands below it."""
     console.print(rich_table(table, title))
     for line in _below(table):
@@ -254,7 +321,7 @@ def text(table: SweepTable, title: str) -> str:
 
     output = io.StringIO()
     console = Console(file=output, width=_UNLIMITED, color_system=None, force_terminal=False)
-    print_table(table, title, console)
+    _print(table, title, console)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip() + "\n"
 
 

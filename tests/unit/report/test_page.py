@@ -246,6 +246,27 @@ def test_bad_input_is_one_line(
     assert "nothing to compare" in capsys.readouterr().err
 
 
+def test_a_sweep_and_a_folder_of_several_runs_are_refused(
+    make_run: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    home = tmp_path / "many"
+    for folder in (home, home / "seed0", home / "seed1"):
+        folder.mkdir()
+        (folder / "config.yaml").write_text("name: many\n")
+    (home / "group.json").write_text("{}")
+    for arguments in ([str(home)], [str(make_run(count=5).path), str(home)]):
+        assert cli.main(["report", *arguments]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"{home}/seed0 {home}/seed1" in said
+    (home / "sweep.json").write_text("{}")
+    assert cli.main(["report", str(home)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{home}/results/report.html, which `python -m jobs sweep {home} --results`" in said
+    assert not (home / "report").exists()
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=60))
 def test_any_text_can_be_a_label(text: str) -> None:

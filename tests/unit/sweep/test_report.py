@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from geoagent.report.charts import Chart
 from geoagent.sweep.__main__ import main
+from geoagent.sweep.effects import Front
+from geoagent.sweep.pictures import front_chart, joined_labels
 from geoagent.sweep.report import write_results
+from geoagent.sweep.results import Results
 from tests.unit.report.browser import chromium, program
 from tests.unit.report.test_browser import STICKING_OUT
 
@@ -103,6 +107,25 @@ def test_the_program(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None
         assert "results" in said.err
     done = json.loads((folder.home.path / "results" / "done.json").read_text())
     assert done["states"] == {"done": 9, "stopped early": 1, "failed": 1, "missing": 1}
+
+
+def test_the_table_is_shown_before_pictures_are_drawn(
+    folder: Folder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+
+    def draw(results: Results, found: Front) -> Chart:
+        shown.append(capsys.readouterr().out)
+        return front_chart(results, found)
+
+    monkeypatch.setattr("geoagent.sweep.report.front_chart", draw)
+    assert main([str(folder.home.path)]) == 0
+    assert "12 trials: 9 done" in shown[0]
+
+
+def test_numbers_of_equal_points_do_not_lie_on_each_other() -> None:
+    places = [(0.5, 1.0), (0.5, 1.0), (0.25, 2.0)]
+    assert joined_labels(places, ["1", "2", "3"]) == {(0.5, 1.0): "1, 2", (0.25, 2.0): "3"}
 
 
 def test_nothing_has_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

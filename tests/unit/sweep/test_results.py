@@ -178,3 +178,80 @@ def test_a_sweep_without_runs(tmp_path: Path) -> None:
     folder.home.path.joinpath(row.runs["0"], "config.yaml").unlink()
     (trial,) = collect(SweepHome.open(tmp_path)).trials
     assert (trial.state, trial.stage, trial.settings) == ("missing", "prepare", {})
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "why"),
+    [
+        ({"code": -15, "cause": "stopped"}, "missing", "stopped at step 3 of 9"),
+        ({"code": 130, "cause": None}, "missing", "stopped at step 3 of 9"),
+        ({"code": 1, "cause": "stopped"}, "missing", "stopped at step 3 of 9"),
+        ({"code": 143, "cause": "out of memory"}, "failed", "out of memory"),
+        ({"code": -9, "cause": None}, "failed", "exit code -9"),
+        ({"code": -11, "cause": "ended with exit code -11"}, "failed", "ended with exit code -11"),
+        ({"code": 1, "cause": None}, "failed", "exit code 1"),
+    ],
+)
+def test_who_was_stopped_has_not_failed(
+    tmp_path: Path, outcome: dict[str, object], state: str, why: str
+) -> None:
+    folder = Folder(tmp_path)
+    folder.row("one")
+    run = folder.failed("one")
+    write_json(run.stage("grpo") / "outcome.json", outcome)
+    write_json(run.progress_file("grpo"), {"step": 3, "total": 9, "unit": "step"})
+    (trial,) = collect(folder.home).trials
+    assert (trial.state, trial.stage, trial.why) == (state, "grpo", why)
+
+
+def test_stopped_before_the_first_step(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.row("one")
+    run = folder.failed("one", cause="stopped")
+    (trial,) = collect(folder.home).trials
+    assert (trial.state, trial.why) == ("missing", "stopped")
+    failed = run.stage("grpo/shards/1-of-2") / "outcome.json"
+    write_json(failed, {"code": 1, "cause": "no memory"})
+    (trial,) = collect(folder.home).trials
+    assert (trial.state, trial.why) == ("failed", "no memory")
+
+
+def test_a_metric_that_is_null_is_known(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, metrics=["median_km", "geoscore"])
+    folder.row("one")
+    folder.done("one", geoscore=1.0)
+    results = collect(folder.home)
+    assert results.metrics == ("median_km", "geoscore")
+    assert results.notes == ()
+    assert results.points[0].estimate("median_km") is None
+    assert "median_km" not in results.names
+
+
+def test_unknown_metrics_get_one_line_that_says_what_was_meant(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, metrics=["acuracy_750km", "meadian_km"])
+    folder.row("one")
+    folder.done("one", accuracy_750km=0.5)
+    results = collect(folder.home)
+    assert results.metrics == ()
+    assert results.notes == (
+        "No evaluation has the figures 'acuracy_750km' (did you mean accuracy_750km?), "
+        "'meadian_km' (did you mean median_km?).",
+    )
+
+
+def test_runs_that_are_in_no_row_any_more_are_said(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, metrics=["rewards.spatial"])
+    for point in ("kept", "old", "older"):
+        folder.row(point)
+        folder.done(point)
+    names = [folder.run(point).path.name for point in ("kept", "old", "older")]
+    shared = "shared-sft-s0-9f8e7d6c"
+    (tmp_path / shared).mkdir()
+    (tmp_path / shared / "config.yaml").touch()
+    folders = [*names, shared, "never-made-s0-11111111"]
+    folder.home.stages = {str(number): name for number, name in enumerate(folders)}
+    assert collect(folder.home).notes == ()
+    folder.home.rows = folder.home.rows[:1]
+    assert collect(folder.home).notes == (
+        "2 runs of other settings or points are left out: old-s0-1a2b3c4d, older-s0-1a2b3c4d.",
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from geoagent.sweep.results import Estimate, collect
 from geoagent.sweep.tables import (
@@ -19,8 +20,12 @@ from geoagent.sweep.tables import (
     csv_text,
     document,
     estimate_text,
+    fitting,
+    heading,
     latex,
     markdown,
+    print_table,
+    rich_table,
     short_keys,
     sweep_table,
     text,
@@ -60,7 +65,7 @@ def test_mean_deviation_and_number_of_seeds(tmp_path: Path) -> None:
     folder.done("two", 1, accuracy_25km=0.3)
     folder.stopped("two", 0)
     assert rows_of(folder) == [
-        ["point", "changes", "≤ 25 km, %", "rewards.spatial", "state"],
+        ["point", "changes", "≤ 25 km, %", "spatial reward", "state"],
         ["one", "beta=0.1", "15.0 ± 7.1 (2)", "0.250 ± 0.000 (2)", "2 done; 1 failed at grpo"],
         [
             "two",
@@ -85,7 +90,7 @@ def test_published_figures_stand_beside_those_that_have_them(tmp_path: Path) -> 
     for point in ("full", "less", "mine"):
         folder.done(point, accuracy_25km=0.5, geoscore=2000.0)
     header, full, less, mine = rows_of(folder)
-    assert header[2:] == ["≤ 25 km, %", "published", "GeoScore", "published", "rewards.spatial"]
+    assert header[2:] == ["≤ 25 km, %", "published", "GeoScore", "published", "spatial reward"]
     assert full[3:6:2] == ["15.7", "3,314"]
     assert less[3:6:2] == ["14.7", "–"]
     assert mine[3:6:2] == ["–", "–"]
@@ -190,3 +195,68 @@ def test_json_has_everything(tmp_path: Path) -> None:
     assert point["figures"]["geoscore"]["count"] == 2
     assert [trial["seed"] for trial in found["trials"]] == [0, 1]
     assert found["states"]["done"] == 2
+
+
+def test_columns_that_the_report_does_not_know_are_readable() -> None:
+    metrics = ("rewards.spatial", "failures.no_answer", "mean_reward", "agent.calls", "x_rate")
+    assert [heading(metric) for metric in metrics] == [
+        "spatial reward",
+        "failures: no answer",
+        "mean reward",
+        "agent: calls",
+        "x rate, %",
+    ]
+
+
+NAME = "a-name-that-is-long"
+WIDE = SweepTable(
+    ("point", "changes", "≤ 25 km, %", "published", "state"),
+    (
+        (
+            Cell(NAME),
+            Cell("beta=0.1, " * 9),
+            Cell("15.0 ± 7.1 (2)", best=True),
+            Cell("15.7"),
+            Cell("2 done; 1 failed at grpo"),
+        ),
+        (Cell("b"), Cell("–"), Cell("1.0 ± 0.1 (2)"), Cell("–"), Cell("done")),
+    ),
+    frozenset({0, 1, 4}),
+)
+
+
+@given(st.integers(20, 140))
+def test_a_terminal_gets_names_and_figures_whole(width: int) -> None:
+    fits = fitting(WIDE, width)
+    if fits is None:
+        assert width < 61
+        return
+    output = io.StringIO()
+    console = Console(file=output, width=width, force_terminal=True, color_system=None)
+    console.print(rich_table(fits, ""))
+    said = output.getvalue()
+    assert max(map(len, said.splitlines())) <= width
+    assert all(whole in said for whole in (NAME, "15.0 ± 7.1 (2) *", "state"))
+    assert ("15.7" in said) == ("published" in fits.headings)
+
+
+def test_what_is_left_out_of_a_narrow_terminal_is_said() -> None:
+    found = [fitting(WIDE, width) for width in (120, 85, 65, 40)]
+    headings = [fits and [*fits.headings] for fits in found]
+    assert headings == [
+        ["point", "changes", "≤ 25 km, %", "published", "state"],
+        ["point", "≤ 25 km, %", "published", "state"],
+        ["point", "≤ 25 km, %", "state"],
+        None,
+    ]
+    assert found[1] is not None
+    assert found[1].notes == ("Changes:", f"{NAME}: {'beta=0.1, ' * 9}")
+    assert found[2] is not None
+    assert "table.txt" in found[2].notes[-1]
+
+
+def test_a_file_gets_no_trailing_blanks(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(WIDE, "title")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [line.rstrip() for line in lines]
+    assert lines == text(WIDE, "title").splitlines()
