@@ -29,13 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def collect_all(home: Path) -> int:
     """Write and print the results, and HOME/results/done.json; returns 0."""
-    from geoagent.sweep.report import show_results, write_page, write_tables
+    from geoagent.sweep.report import write_results
 
     started = time.time()
-    results = write_tables(SweepHome.open(home.resolve()))
-    show_results(results)
-    sys.stdout.flush()  # drawing takes a while
-    write_page(results)
+    results = write_results(SweepHome.open(home.resolve()))
     folder = results.home.path / RESULTS
     print(f"results: {short(folder)}", file=sys.stderr)
     done = {"seconds": round(time.time() - started, 1), "states": results.states()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -38,17 +39,21 @@ _PICTURES: Final = ("effects-", "pareto", "grpo-")
 
 
 def write_results(home: SweepHome) -> Results:
-    """Read what the trials have left behind and write HOME/results, each file whole or not at all.
+    """Read what the trials have left behind, write HOME/results, each file whole or not at all, and
+    print the table; that comes first, since drawing takes a while.
 
     Works while trials are unfinished or have failed, and if none has finished.
     """
-    results = write_tables(home)
-    write_page(results)
+    results = _write_tables(home)
+    _show(results)
+    sys.stdout.flush()
+    _write_pictures(results, home.path / RESULTS)
+    write_board(results)
     return results
 
 
-def write_tables(home: SweepHome) -> Results:
-    """What of HOME/results is there at once: the table in its forms, and the trials."""
+def _write_tables(home: SweepHome) -> Results:
+    """The table in its forms, and the trials."""
     results = collect(home)
     folder, title = home.path / RESULTS, home.title
     table = sweep_table(results)
@@ -58,12 +63,6 @@ def write_tables(home: SweepHome) -> Results:
     write_atomic(folder / "trials.csv", csv_text(results))
     write_json(folder / "results.json", document(results))
     return results
-
-
-def write_page(results: Results) -> None:
-    """What takes a while: pictures, the page that has them, and TensorBoard's HPARAMS."""
-    _write_pictures(results, results.home.path / RESULTS)
-    write_board(results)
 
 
 def _write_pictures(results: Results, folder: Path) -> None:
@@ -96,7 +95,7 @@ def _effects_text(results: Results, found: Effects) -> str:
     return "\n".join(parts) or "No main effects and no trade-off: too few points have figures.\n"
 
 
-def show_results(results: Results) -> None:
+def _show(results: Results) -> None:
     """Print the table, and how many trials are not done; of many points the best by the first
     metric."""
     table = _shortened(sweep_table(results), results)

@@ -108,12 +108,16 @@ def sweep(request: Request) -> int:
 
 def results(request: Request) -> int:
     """Print the sweep's tables as they are now, and write them to its folder."""
-    from geoagent.sweep.report import show_results, write_results
-
     path, _ = find(request)
-    show_results(write_results(SweepHome.open(path)))
-    print(f"written: {short(path / RESULTS)}")
+    _tell(path)
     return 0
+
+
+def _tell(path: Path) -> None:
+    from geoagent.sweep.report import write_results
+
+    write_results(SweepHome.open(path))
+    print(f"written: {short(path / RESULTS)}")
 
 
 def find(request: Request) -> tuple[Path, str]:
@@ -330,9 +334,7 @@ def _run_here(planned: _Planned) -> int:
         print(f"[{number + 1}/{len(planned.members)}{more}]", end=" ", flush=True)
         if run_chain(member, again) is None:
             failed.append(member.run.path.name)
-    from geoagent.sweep.report import show_results, write_results
-
-    show_results(write_results(SweepHome.open(home.path)))
+    _tell(home.path)
     if failed:
         print(f"failed: {', '.join(failed)}; {again}", file=sys.stderr)
     return 1 if failed else 0
