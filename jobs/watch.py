@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -215,12 +215,24 @@ def cancel(run: Run) -> list[str]:
         ids = sorted({job.id if home_of(run) != run else job.array for job in queued})
         if not slurm.cancel(ids):
             queue()  # jobs that ended meanwhile are no error; a Slurm that is silent is
+        for one in group.runs() if group else [run]:
+            _note_cancelled(one, {job.id for job in queued if job.waits})
     stopped = [*_stages(group, queued)]
     for one in group.runs() if group else [run]:
         jobs = Jobs.load_if_there(one)
         if jobs is not None and jobs.executor != "slurm":
             stopped += [_named(group, one, stage) for stage in _cancel_here(one, jobs)]
     return [*dict.fromkeys(stopped)]
+
+
+def _note_cancelled(run: Run, ids: Collection[str]) -> None:
+    """Write down that jobs were cancelled before they began: accounting may never tell."""
+    jobs = Jobs.load_if_there(run)
+    ended = [job for job in jobs.jobs if job.id in ids] if jobs is not None else []
+    for job in ended:
+        job.state = "cancelled"
+    if jobs is not None and ended:
+        jobs.save(run)
 
 
 def _cancel_here(run: Run, jobs: Jobs) -> list[str]:

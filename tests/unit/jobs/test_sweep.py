@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 from collections.abc import Callable
@@ -534,3 +535,21 @@ def test_shared_logs_are_printed_once(tmp_path: Path, scheduler: Path, capsys: C
     capsys.readouterr()
     assert main(["logs", str(home), "sft"]) == 0
     assert capsys.readouterr().out.count("hello") == 1
+
+
+def test_what_was_cancelled_before_it_began(
+    tmp_path: Path, scheduler: Path, capsys: Capture
+) -> None:
+    """Accounting does not list an element of an array that never ran."""
+    assert sweep(tmp_path, write(tmp_path)) == 0
+    home = tmp_path / "runs" / "four"
+    run = Run(home / folders(home)["full-0"])
+    ids = [job.id for job in Jobs.load(run).jobs]
+    (scheduler / "queue").write_text("".join(f"{id}|{id.partition('_')[0]}|PD|\n" for id in ids))
+    assert main(["cancel", str(run.path)]) == 0
+    (scheduler / "queue").write_text("")
+    (scheduler / "sacct").write_text("#!/bin/bash\n")
+    capsys.readouterr()
+    assert main(["status", str(run.path), "--json"]) == 0
+    states = {row["stage"]: row["state"] for row in json.loads(capsys.readouterr().out)["jobs"]}
+    assert (states["grpo"], states["eval"]) == ("cancelled", "cancelled")
