@@ -119,7 +119,7 @@ class User:
         run: Run,
         stage: str,
         until: Callable[[str], bool] = ENDED.__contains__,
-        seconds: float = 300,
+        seconds: float = 600,
         every: bool = False,
     ) -> str:
         """The stage's state once `until` holds of it, or of any earlier one of its `every` try."""
