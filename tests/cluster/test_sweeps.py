@@ -86,7 +86,7 @@ def states(home: Path) -> dict[str, str]:
     return {trial["point"]: trial["state"] for trial in document["trials"]}
 
 
-@pytest.mark.timeout(1800)  # five minutes on two idle cores, in which some fifty programs begin
+@pytest.mark.timeout(1800)  # some fifty programs begin in it
 def test_cut_off_cancelled_failed_and_finished(user: User, tmp_path: Path) -> None:
     file = write(tmp_path, POINTS)
     home = user.runs / "four"
