@@ -10,16 +10,23 @@ from geoagent.files import read_jsonl
 from geoagent.run import Run
 
 from .faults import Faults
-from .helpers import SMALL, User
+from .helpers import SMALL, User, until
 
 ONE = ("cluster.sft.nodes=1", "cluster.sft.processes_per_node=1")
 NO_AGENT = "rewards.weights.consistency=0"
 
 
+def _places(user: User, run: Run) -> tuple[list[str], list[int]]:
+    """Lines of `status`, and which of them have a next action below."""
+    lines = user.jobs("status", str(run.path)).stdout.splitlines()
+    return lines, [k for k in range(len(lines) - 1) if "  next: " in lines[k + 1]]
+
+
 def said(user: User, run: Run, stage: str) -> tuple[str, str]:
     """Cause and next action of a stage."""
-    lines = user.jobs("status", str(run.path)).stdout.splitlines()
-    (place,) = (k for k, line in enumerate(lines) if lines[k + 1 :] and "  next: " in lines[k + 1])
+    # Stages after it are cancelled by Slurm, whose accounting knows it a moment later.
+    until(lambda: len(_places(user, run)[1]) == 1, 60)
+    lines, (place,) = _places(user, run)
     assert lines[place].startswith(f"{stage}: ")
     return lines[place].removeprefix(f"{stage}: "), lines[place + 1].removeprefix("  next: ")
 
