@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -113,6 +114,12 @@ def _row(line: str, path: Path, number: int) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UsageError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
     return row
+
+
+def sha256(path: Path) -> str:
+    """A file's checksum in hexadecimal digits, read in pieces. OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_if_there(path: Path) -> dict[str, Any]:

@@ -83,9 +83,7 @@ def fill(database: sqlite3.Connection) -> None:
     """Create and fill the tables of an empty database; at each level the places are numbered by
     population."""
     database.executescript(_SCHEMA)
-    cities = list(_cities())
-    entries = [entry for entry, _ in cities]
-    named = [*_countries(entries), *_divisions(entries), *cities]
+    named = places()
     database.executemany(
         "INSERT INTO place VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [_row(number, entry) for number, (entry, _) in enumerate(named)],
@@ -96,6 +94,13 @@ def fill(database: sqlite3.Connection) -> None:
     backwards = sorted({(level, country, key[::-1]) for level, country, key, _, _ in keys})
     database.executemany("INSERT INTO backwards VALUES (?, ?, ?)", backwards)
     database.commit()
+
+
+def places() -> list[Named]:
+    """All places with their names: countries, divisions, cities, of each the largest first."""
+    cities = list(_cities())
+    entries = [entry for entry, _ in cities]
+    return [*_countries(entries), *_divisions(entries), *cities]
 
 
 def _row(number: int, entry: Entry) -> tuple[Any, ...]:

@@ -1,27 +1,25 @@
 """Countries, first-level divisions and cities by name, from a database built once a machine.
 
 The database is made from installed packages by `geoagent.geo.build` and kept, read-only, in
-`~/.cache/geoagent` (or under `$XDG_CACHE_HOME`), where all processes share its pages.
+`~/.cache/geoagent` (or under `$XDG_CACHE_HOME`), where all processes share its pages. Images have
+one built in, which `$GEOAGENT_GAZETTEER` names.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
-from geoagent.errors import UsageError
-from geoagent.files import write_atomic
 from geoagent.geo.names import core, fold, without_kind
+from geoagent.kept import cache_folder, database, prebuilt
 
+VARIABLE: Final = "GEOAGENT_GAZETTEER"
+"""Environment variable that names a database made elsewhere, as images have one."""
 LEVELS: Final = ("country", "region", "county", "city")
 """County: any second-level division."""
 OWN: Final = 0
@@ -37,8 +35,6 @@ _OWN_WEIGHT: Final = 100
 the people to be meant: Fish Town in Liberia is not Buchanan, but Bombay is Mumbai."""
 _ROWS_KEPT: Final = 20_000
 """Look-ups of names that are remembered."""
-_KEPT: Final = 3
-"""Versions of the database on a machine, 84 MB each."""
 _SHORTEST: Final = 5
 """Shorter names are known by their letters or not at all: Iran is not a slip for Iraq."""
 _LONG: Final = {"country": 12, "region": 9, "county": 9, "city": 9}
@@ -234,94 +230,19 @@ def is_code(name: str) -> bool:
 
 @cache
 def gazetteer() -> Gazetteer:
-    """The gazetteer of this process; built at the very first use on a machine (about a minute)."""
-    from geoagent.geo import build
-
-    path = cache_folder() / f"gazetteer-{build.version()}.sqlite"
-    database = _open(path)
-    if database is None:
-        damaged = f"; {path} is damaged" if path.exists() else ""
-        print(f"building the gazetteer, once{damaged}", file=sys.stderr, flush=True)
-        database = _make(path)
-    return Gazetteer(database)
-
-
-def cache_folder() -> Path:
-    """Where files that can be made again are kept."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(root).absolute() if root else Path.home() / ".cache") / "geoagent"
-    except RuntimeError:
-        raise UsageError(
-            "there is no home directory to keep caches in; set XDG_CACHE_HOME"
-        ) from None
-
-
-def _open(path: Path) -> sqlite3.Connection | None:
-    """The database, or None if it isn't there or isn't as it was made.
-
-    `immutable`: it never changes under its name, so no locks are needed (nor had on NFS).
-    """
-    try:
-        if _checksum_file(path).read_text() != _checksum(path):
-            return None
-        return sqlite3.connect(
-            f"{path.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
-        )
-    except (OSError, UnicodeDecodeError, sqlite3.Error):
-        return None
-
-
-def _checksum_file(path: Path) -> Path:
-    return path.with_suffix(".sha256")
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _make(path: Path) -> sqlite3.Connection:
-    """Build beside the final name and rename; in memory where the folder cannot be written.
-
-    Processes may do so at the same time: what they make is the same to the last byte.
-    """
+    """The gazetteer of this process: the file that `$GEOAGENT_GAZETTEER` names, else the machine's,
+    which is built at the very first use (about a minute). UsageError if the named file is missing,
+    damaged or another version's."""
     from geoagent.geo.build import fill
 
-    problem: Exception | str = "another program changes it"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        try:
-            with closing(sqlite3.connect(name)) as database:
-                fill(database)
-            Path(name).chmod(0o444)
-            write_atomic(_checksum_file(path), _checksum(Path(name)))
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except (OSError, sqlite3.OperationalError) as error:
-        problem = error
-    if (kept := _open(path)) is not None:
-        _sweep(path.parent)
-        return kept
-    print(
-        f"warning: the gazetteer cannot be kept in {path.parent} ({problem}), so that each process "
-        "builds its own; name a folder that can be written in XDG_CACHE_HOME",
-        file=sys.stderr,
-        flush=True,
-    )
-    memory = sqlite3.connect(":memory:", check_same_thread=False)
-    fill(memory)
-    return memory
+    path = gazetteer_file()
+    if named := os.environ.get(VARIABLE):
+        return Gazetteer(prebuilt(Path(named), path.name, VARIABLE))
+    return Gazetteer(database(path, fill, "gazetteer"))
 
 
-def _sweep(folder: Path) -> None:
-    """Remove gazetteers of older versions, but for the newest: home folders have quotas. Another
-    checkout that needs one builds it again."""
-    with suppress(OSError):
-        files = sorted(folder.glob("gazetteer-*.sqlite"), key=lambda file: -file.stat().st_mtime)
-        for old in files[_KEPT:]:
-            old.unlink(missing_ok=True)
-            _checksum_file(old).unlink(missing_ok=True)
+def gazetteer_file() -> Path:
+    """Where this machine keeps it, or will."""
+    from geoagent.geo import build
+
+    return cache_folder() / f"gazetteer-{build.version()}.sqlite"

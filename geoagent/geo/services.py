@@ -6,10 +6,8 @@ A service that fails is an OutageError and never "not found", which only an answ
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import json
-import logging
 import os
 import sys
 import time
@@ -18,14 +16,16 @@ from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from geoagent.answer import split_parts
 from geoagent.config import GeocoderConfig
-from geoagent.errors import OutageError, UsageError
+from geoagent.errors import OutageError, UsageError, nearest
 from geoagent.geo.answers import FILE_NAME, Answers, Found
-from geoagent.geo.gazetteer import cache_folder, gazetteer
+from geoagent.geo.gazetteer import gazetteer
 from geoagent.geo.geocoder import Place, geocode
+from geoagent.kept import cache_folder
+from geoagent.keys import hide_in_logs, read_key
 
 OFFLINE: Final = "offline"
 KEY_VARIABLE: Final = "GEOAGENT_GEOCODER_KEY"
@@ -216,9 +216,9 @@ def _geocoder(settings: GeocoderConfig) -> Any:
         maker = get_geocoder_for_service(settings.service)
     except GeocoderNotFound:
         names = [OFFLINE, *SERVICE_TO_GEOCODER]
-        near = difflib.get_close_matches(settings.service, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
-        raise UsageError(f"{_SECTION}.service: unknown '{settings.service}'; {hint}") from None
+        raise UsageError(
+            f"{_SECTION}.service: unknown '{settings.service}'; {nearest(settings.service, names)}"
+        ) from None
     arguments = _arguments(settings, inspect.signature(maker).parameters)
     try:
         return maker(**arguments)
@@ -271,45 +271,6 @@ def _key_argument(
     names = [name for name in _KEY_NAMES if name in parameters and "password" not in parameters]
     if not names and settings.key_file is not None:
         raise UsageError(f"{_SECTION}.key_file: {settings.service} takes no key")
-    key = read_key(settings) if names else ""
-    _tidy_logs(key)
+    key = read_key(settings.key_file, KEY_VARIABLE, _SECTION) if names else ""
+    hide_in_logs(key, _LOGGERS)
     return {names[0]: key} if key else {}
-
-
-def read_key(settings: GeocoderConfig) -> str:
-    """The service's key, from the file that the settings name or the environment; "" if there is
-    none. UsageError for a file that others can read, or with anything but one word in it."""
-    if settings.key_file is None:
-        return os.environ.get(KEY_VARIABLE, "").strip()
-    path = Path(settings.key_file).expanduser()
-    where = f"{_SECTION}.key_file: {path}"
-    try:
-        with path.open(encoding="utf-8") as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
-                raise UsageError(f"{where} can be read by others; do: chmod 600 {path}")
-            words = file.read().split()
-    except OSError as error:
-        raise UsageError(f"{where}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{where}: not UTF-8 text") from None
-    if len(words) != 1:
-        raise UsageError(f"{where}: expected the key and nothing else")
-    return words[0]
-
-
-def _tidy_logs(key: str) -> None:
-    """Keep the key out of logs: services take it in the address, and HTTP libraries log addresses,
-    also in warnings. And a retry is a line, not a traceback."""
-    forms = {key, quote(key), quote(key, safe=""), quote_plus(key)} - {""}
-
-    def tidy(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if record.exc_info:
-            text, record.exc_info = f"{text} ({record.exc_info[1]})", None
-        for form in forms:
-            text = text.replace(form, "(key)")
-        record.msg, record.args = text, ()
-        return True
-
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(tidy)

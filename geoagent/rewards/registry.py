@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from geoagent.config import REWARD_NAMES, RewardsConfig, check_weights
+from geoagent.config import RewardsConfig, check_weights, nearest_reward
 from geoagent.errors import UsageError
 from geoagent.geo.services import locator
 from geoagent.rewards.base import Reward, Score
@@ -60,9 +59,7 @@ def _make(name: str, config: RewardsConfig, agent: Agent | None) -> Reward:
         "judge": Judge,
     }
     if name not in makers:
-        near = difflib.get_close_matches(name, REWARD_NAMES, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(REWARD_NAMES)}"
-        raise UsageError(f"unknown reward '{name}'; {hint}")
+        raise UsageError(f"unknown reward '{name}'; {nearest_reward(name)}")
     return makers[name]()
 
 

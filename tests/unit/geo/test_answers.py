@@ -134,3 +134,9 @@ def test_a_lock_that_is_held_for_a_while_is_waited_for(
     other.execute("COMMIT")
     other.close()
     assert Answers(kept.file, "nominatim")["Paris"] == PARIS
+
+
+def test_several_are_kept_at_once(tmp_path: Path) -> None:
+    kept = Answers(tmp_path / "answers.sqlite", "nominatim")
+    kept.update({"Paris": PARIS, "Atlantis": None})
+    assert (kept["Paris"], kept["Atlantis"]) == (PARIS, None)

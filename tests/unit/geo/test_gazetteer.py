@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from geoagent.errors import UsageError
 from geoagent.geo import build, gazetteer
+from geoagent.kept import cache_folder, make_database, open_database
+
+
+def make(path: Path) -> sqlite3.Connection:
+    return make_database(path, build.fill, "gazetteer")
 
 
 @pytest.fixture
@@ -25,7 +31,7 @@ def few_cities(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("few_cities")
 def test_built_once_and_then_opened(tmp_path: Path) -> None:
     path = tmp_path / "cache" / "places.sqlite"
-    made = gazetteer.Gazetteer(gazetteer._make(path))
+    made = gazetteer.Gazetteer(make(path))
     assert {file.name for file in path.parent.iterdir()} == {"places.sqlite", "places.sha256"}
     country = made.country("norge")
     assert country is not None
@@ -33,7 +39,7 @@ def test_built_once_and_then_opened(tmp_path: Path) -> None:
     oslo = made.cities("NO", "Oslo")[0]
     assert (oslo.level, oslo.region) == ("city", "12")
     assert oslo.latitude == pytest.approx(59.91, abs=0.01)
-    again = gazetteer._open(path)
+    again = open_database(path)
     assert again is not None
     assert gazetteer.Gazetteer(again).cities("NO", "Oslo")[0] == oslo
     with pytest.raises(sqlite3.OperationalError):
@@ -45,7 +51,7 @@ def test_in_memory_where_nothing_can_be_written(
 ) -> None:
     monkeypatch.setattr(build, "fill", lambda database: database.executescript(_TINY))
     (tmp_path / "file").write_text("no folder")
-    made = gazetteer.Gazetteer(gazetteer._make(tmp_path / "file" / "places.sqlite"))
+    made = gazetteer.Gazetteer(make(tmp_path / "file" / "places.sqlite"))
     assert made.country("Utopia")
 
 
@@ -54,7 +60,7 @@ def test_who_cannot_keep_it_is_told(
 ) -> None:
     monkeypatch.setattr(build, "fill", lambda database: database.executescript(_TINY))
     (tmp_path / "file").write_text("no folder")
-    gazetteer._make(tmp_path / "file" / "places.sqlite")
+    make(tmp_path / "file" / "places.sqlite")
     told = capsys.readouterr().err
     assert told.startswith(f"warning: the gazetteer cannot be kept in {tmp_path / 'file'} (")
     assert "XDG_CACHE_HOME" in told
@@ -68,7 +74,7 @@ def test_older_versions_are_removed_but_for_the_newest(
         for file in (tmp_path / f"{name}.sqlite", tmp_path / f"{name}.sha256"):
             file.touch()
             os.utime(file, (10**9 - age, 10**9 - age))
-    gazetteer._make(tmp_path / "gazetteer-v6.sqlite").close()
+    make(tmp_path / "gazetteer-v6.sqlite").close()
     left = {file.name for file in tmp_path.iterdir()}
     versions = ("gazetteer-v6", "gazetteer-v5", "gazetteer-v4")
     assert left == {f"{name}.{kind}" for name in versions for kind in ("sqlite", "sha256")}
@@ -112,7 +118,7 @@ def test_the_very_name_of_a_larger_city_elsewhere_is_no_slip() -> None:
 def test_broken_file_is_not_used(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "places.sqlite"
     path.write_bytes(content)
-    assert gazetteer._open(path) is None
+    assert open_database(path) is None
 
 
 def test_a_file_that_is_not_as_it_was_made_is_not_used(
@@ -120,16 +126,16 @@ def test_a_file_that_is_not_as_it_was_made_is_not_used(
 ) -> None:
     monkeypatch.setattr(build, "fill", lambda database: database.executescript(_TINY))
     path = tmp_path / "places.sqlite"
-    gazetteer._make(path).close()
-    assert gazetteer._open(path) is not None
+    make(path).close()
+    assert open_database(path) is not None
     whole = path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(whole[:-1] + b"x")
-    assert gazetteer._open(path) is None
+    assert open_database(path) is None
     path.write_bytes(whole)
-    assert gazetteer._open(path) is not None
+    assert open_database(path) is not None
     (tmp_path / "places.sha256").unlink()
-    assert gazetteer._open(path) is None
+    assert open_database(path) is None
 
 
 def test_whoever_builds_it_makes_the_same_file(tmp_path: Path) -> None:
@@ -137,11 +143,13 @@ def test_whoever_builds_it_makes_the_same_file(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from geoagent.geo import build, gazetteer
+from geoagent.errors import UsageError
+from geoagent.geo import build
+from geoagent.kept import make_database
 build.MIN_POPULATION = 15000
 build._counties_of_cities = dict
 build._translations = lambda domain: []
-gazetteer._make(Path(sys.argv[1]))
+make_database(Path(sys.argv[1]), build.fill, "gazetteer")
 """
     makers = [
         subprocess.Popen(
@@ -160,7 +168,7 @@ def test_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(build, "fill", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        gazetteer._make(tmp_path / "places.sqlite")
+        make(tmp_path / "places.sqlite")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -183,11 +191,53 @@ INSERT INTO name VALUES (0, '', 'utopia', 0, 0);
 """
 
 
+def _built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(build, "fill", lambda database: database.executescript(_TINY))
+    path = folder / f"gazetteer-{build.version()}.sqlite"
+    make(path).close()
+    return path
+
+
+def test_a_named_file_is_taken_and_nothing_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = tmp_path / "gazetteer.sqlite"
+    link.symlink_to(_built(tmp_path / "image", monkeypatch))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(gazetteer.VARIABLE, str(link))
+    assert gazetteer.gazetteer.__wrapped__().country("utopia")
+    assert (capsys.readouterr().err, (tmp_path / "home").exists()) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("missing", "no such file"),
+        ("another", "this is gazetteer-v1.sqlite, needed is gazetteer-v"),
+        ("damaged", "not as gazetteer-"),
+    ],
+)
+def test_a_named_file_that_will_not_do_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, told: str
+) -> None:
+    path = _built(tmp_path, monkeypatch)
+    if wrong == "missing":
+        path.unlink()
+    elif wrong == "another":
+        path = path.rename(path.with_name("gazetteer-v1.sqlite"))
+    else:
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-1])
+    monkeypatch.setenv(gazetteer.VARIABLE, str(path))
+    with pytest.raises(UsageError, match=f"^{gazetteer.VARIABLE}={path}: {told}.*unset it"):
+        gazetteer.gazetteer.__wrapped__()
+
+
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert gazetteer.cache_folder() == tmp_path / "geoagent"
+    assert cache_folder() == tmp_path / "geoagent"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert gazetteer.cache_folder() == Path(os.environ["HOME"]) / ".cache" / "geoagent"
+    assert cache_folder() == Path(os.environ["HOME"]) / ".cache" / "geoagent"
 
 
 def test_real_gazetteer_knows_all_countries_with_a_city() -> None:

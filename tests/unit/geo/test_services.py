@@ -24,7 +24,8 @@ from geoagent.evaluate.rows import prediction
 from geoagent.geo import services
 from geoagent.geo.answers import FILE_NAME
 from geoagent.geo.geocoder import geocode
-from geoagent.geo.services import KEY_VARIABLE, Service, check, locator, read_key
+from geoagent.geo.services import KEY_VARIABLE, Service, check, locator
+from geoagent.keys import read_key
 from geoagent.rewards.registry import build
 
 HUARAZ = "Peru; Ancash; Huaraz"
@@ -328,7 +329,7 @@ def test_key_files_that_are_refused(
         path.write_text(content)
         path.chmod(mode)
     with pytest.raises(UsageError, match=rf"key_file: {path}.*{problem}") as caught:
-        read_key(GeocoderConfig(service="opencage", key_file=str(path)))
+        read_key(str(path), KEY_VARIABLE, "rewards.geocoder")
     assert KEY not in str(caught.value)
 
 

@@ -1,0 +1,1 @@
+"""Rollouts with tools: zooming into the image and searching the web (GeoVista)."""
