@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +14,7 @@ from geoagent.evaluate.rows import located
 
 if TYPE_CHECKING:
     from geoagent.evaluate.predict import Predictor
+    from geoagent.rollout.environment import Episode
 
 BATCH: Final = 8
 
@@ -47,6 +48,35 @@ def locate(
             texts = predictor.complete([path.resolve() for path in some], max_new_tokens)
         for path, text in zip(some, texts, strict=True):
             yield _result(path, text)
+
+
+def locate_with_tools(
+    episode: Episode,
+    predictor: Predictor,
+    max_new_tokens: int,
+    watch: Callable[[Episode], None],
+) -> dict[str, Any]:
+    """The result of an image whose model may zoom and search; `watch` is called after each turn.
+
+    Keys as in `locate`, of the last completion, and how it came about: `ended` (see
+    `geoagent.rollout.environment.Observation`), turns, crops, searches. Raises what
+    `Episode.step` raises; there is then no result.
+    """
+    from geoagent.rollout.environment import play_together
+
+    def complete(live: Sequence[Episode]) -> list[str]:
+        with redirect_stdout(sys.stderr):
+            asked = [(each.messages, each.images) for each in live]
+            return predictor.reply(asked, max_new_tokens)
+
+    play_together([episode], complete, watch)
+    return {
+        **_result(episode.image, episode.turns[-1].completion),
+        "ended": episode.why,
+        "turns": len(episode.turns),
+        "crops": episode.crops,
+        "searches": episode.searches,
+    }
 
 
 def _result(path: Path, text: str) -> dict[str, Any]:

@@ -6,12 +6,12 @@ Generation goes through ms-swift's own engines and template, so the prompt is wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.compat import prepare_torch, use_image_tokens_of
+from geoagent.compat import place_tokens_by_model, prepare_torch, use_image_tokens_of
 from geoagent.config import ModelConfig
 from geoagent.data.prompt import QUESTION
 from geoagent.errors import UsageError
@@ -19,7 +19,12 @@ from geoagent.evaluate.models import Candidate
 from geoagent.modelfolder import refuse_code
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from geoagent.config import Config
+
+    Conversation = tuple[Sequence[Mapping[str, str]], Sequence[Path | Image]]
+    """Messages, in which `<image>` stands for each of the images in turn."""
 
 VISION_TOKENS: Final = (
     "<|vision_start|>",
@@ -56,6 +61,7 @@ class Predictor:
         refuse_code(candidate.model)
         with _loading(candidate):
             use_image_tokens_of(candidate.model)
+            place_tokens_by_model()
             self.engine = self._load(candidate, config, max_pixels)
 
     def _load(self, candidate: Candidate, config: ModelConfig, max_pixels: int | None) -> Any:
@@ -90,11 +96,32 @@ class Predictor:
 
         Equal arguments give equal completions. UsageError if the batch does not fit into memory.
         """
+        question = [{"role": "user", "content": f"<image>{QUESTION}"}]
+        return self.reply(
+            [(question, [image]) for image in images],
+            max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+
+    def reply(
+        self,
+        conversations: Sequence[Conversation],
+        max_new_tokens: int,
+        *,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """The next completion of each conversation; otherwise as `complete`."""
         import torch
         from swift.infer_engine import InferRequest, RequestConfig
 
-        question: list[Any] = [{"role": "user", "content": f"<image>{QUESTION}"}]
-        requests = [InferRequest(messages=question, images=[str(image)]) for image in images]
+        requests = [
+            InferRequest(messages=[*messages], images=list(map(_as_input, images)))
+            for messages, images in conversations
+        ]
         # As GRPO samples: from the whole distribution unless top_p cuts it.
         settings = RequestConfig(
             max_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=-1, seed=seed
@@ -104,7 +131,8 @@ class Predictor:
             replies = self.engine.infer(requests, settings, use_tqdm=False)
         except torch.OutOfMemoryError as error:
             raise UsageError(
-                f"eval.batch_size: {len(images)} images do not fit into the GPU's memory; lower it"
+                f"eval.batch_size: {len(requests)} images do not fit into the GPU's memory; "
+                "lower it"
             ) from error
         return [str(reply.choices[0].message.content) for reply in replies]
 
@@ -117,6 +145,10 @@ class Predictor:
         del self.engine
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def _as_input(image: Path | Image) -> Any:
+    return str(image) if isinstance(image, Path) else image
 
 
 @contextmanager

@@ -64,6 +64,8 @@ def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
     }
     if grpo.stop_early.study is not None:
         flags["callbacks"] = [*_CALLBACKS, "geoagent_stop_early"]
+    if config.rollout.train:
+        flags |= {"multi_turn_scheduler": "geoagent_tools", "max_turns": config.rollout.turns}
     if grpo.vllm:
         flags |= {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": grpo.vllm_memory}
     return _flatten(flags)

@@ -15,7 +15,13 @@ from typing import Any
 from swift.callbacks import TrainerCallback, callbacks_map
 from swift.rewards import ORM, orms
 
-from geoagent.compat import join_process_group, use_image_tokens_of
+from geoagent.compat import (
+    join_process_group,
+    leave_out_plugins,
+    name_weights_for_vllm,
+    place_tokens_by_model,
+    use_image_tokens_of,
+)
 from geoagent.errors import OutageError, UsageError, tell
 from geoagent.progress import Progress
 from geoagent.run import Run
@@ -134,6 +140,15 @@ def _any_process(flag: bool, device: Any) -> bool:
     return bool(found.item())
 
 
+def leave(error: OutageError | UsageError) -> None:
+    """End this process at once with the error's exit code.
+
+    Not an exception: with several processes the others would wait for this one in their next
+    collective until NCCL's time-out. torchrun stops them when this one ends.
+    """
+    os._exit(tell(error))
+
+
 class RewardAdapter(ORM):
     """One registered reward as ms-swift calls it; subclasses only differ in their name.
 
@@ -147,18 +162,9 @@ class RewardAdapter(ORM):
         try:
             scores = self.reward.score(completions, **columns)
         except (OutageError, UsageError) as error:
-            self._stop(error)
+            leave(error)
         RECORDER.add(self.reward.name, scores, getattr(state, "global_step", 0))
         return [score.value for score in scores]
-
-    @staticmethod
-    def _stop(error: OutageError | UsageError) -> None:
-        """Leave at once with the error's exit code.
-
-        Not an exception: with several processes the others would wait for this one in their
-        next collective until NCCL's time-out. torchrun stops them when this one ends.
-        """
-        os._exit(tell(error))
 
 
 class PartsRecorder:
@@ -200,12 +206,33 @@ def register_rewards() -> None:
         orms[name] = type(name, (RewardAdapter,), {"reward": reward})
 
 
+def register_tools() -> None:
+    """Put the scheduler of rollouts with tools into ms-swift's table, as the run has them."""
+    from swift.rollout import multi_turns
+
+    from geoagent.rollout.search import provider
+    from geoagent.train.scheduler import ToolScheduler
+
+    own = {
+        "limits": CONFIG.rollout,
+        "provider": provider(CONFIG.rollout.search),
+        "leave": staticmethod(leave),
+    }
+    multi_turns["geoagent_tools"] = type("ToolsOfThisRun", (ToolScheduler,), own)
+
+
 callbacks_map["geoagent_progress"] = ProgressCallback
 callbacks_map["geoagent_seal"] = SealCallback
 callbacks_map["geoagent_stop"] = StopCallback
 callbacks_map["geoagent_stop_early"] = StopEarlyCallback
 use_image_tokens_of(base_model(CONFIG, RUN))
+place_tokens_by_model()
 if getattr(CONFIG, STAGE).deepspeed == "zero3":
     join_process_group()
+if STAGE == "grpo" and CONFIG.grpo.vllm:
+    leave_out_plugins()
+    name_weights_for_vllm()
 if STAGE == "grpo":
     register_rewards()
+if STAGE == "grpo" and CONFIG.rollout.train:
+    register_tools()

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.compat import prepare_torch
+from geoagent.compat import before_transformers_5, prepare_torch
 
 if TYPE_CHECKING:
     from geoagent.config import TinyModelConfig
@@ -92,7 +92,6 @@ def _tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     hundred tokens long instead of several hundred, which is what a CPU can generate in seconds.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
@@ -110,7 +109,7 @@ def _tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = _tokenizer_class()(
         tokenizer_object=core,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -120,6 +119,15 @@ def _tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def _tokenizer_class() -> Any:
+    """What Qwen2.5-VL's processor takes: before transformers 5, only the model's own class."""
+    import transformers
+
+    if before_transformers_5():
+        return transformers.Qwen2TokenizerFast  # type: ignore[attr-defined]
+    return transformers.PreTrainedTokenizerFast
 
 
 def _save_processor(folder: Path, tokenizer: Any, image_size: int) -> None:
@@ -156,11 +164,7 @@ def _model_config(config: TinyModelConfig, tokenizer: Any) -> Any:
             "num_attention_heads": config.heads,
             "num_key_value_heads": config.kv_heads,
             "max_position_embeddings": 32768,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [time, height, head // 2 - time - height],
-            },
+            **_rope(10000.0, [time, height, head // 2 - time - height]),
             "bos_token_id": token("<|endoftext|>"),
             "eos_token_id": token("<|im_end|>"),
             "pad_token_id": token("<|endoftext|>"),
@@ -181,6 +185,22 @@ def _model_config(config: TinyModelConfig, tokenizer: Any) -> Any:
         vision_end_token_id=token("<|vision_end|>"),
         tie_word_embeddings=True,
     )
+
+
+def _rope(theta: float, sections: list[int]) -> dict[str, Any]:
+    """The rotary embedding in the words of the transformers that is here; 5 renamed them."""
+    if before_transformers_5():
+        return {
+            "rope_theta": theta,
+            "rope_scaling": {"type": "mrope", "mrope_section": sections},
+        }
+    return {
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": theta,
+            "mrope_section": sections,
+        }
+    }
 
 
 def _generation(tokenizer: Any) -> dict[str, Any]:

@@ -129,3 +129,13 @@ def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
     left = ["checkpoint-20", "checkpoint-30", "checkpoint-40", "checkpoint-50"]
     assert sorted(discard_incomplete(run.checkpoints("sft"))) == left
     assert sorted(path.name for path in whole.parent.iterdir()) == ["checkpoint-10", "images"]
+
+
+def test_tools_in_grpo(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    base = ["recipe=demo", "grpo.start_from=base"]
+    without = options(grpo_arguments(resolve(base), run, ["format"]))
+    assert "multi_turn_scheduler" not in without
+    asked = resolve([*base, "rollout.train=true", "rollout.turns=4"])
+    found = options(grpo_arguments(asked, run, ["format"]))
+    assert (found["multi_turn_scheduler"], found["max_turns"]) == ("geoagent_tools", "4")

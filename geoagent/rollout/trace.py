@@ -1,0 +1,108 @@
+"""What an episode does, for whoever watches, and as a file that it can be looked at in later."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from geoagent.answer import parse
+from geoagent.errors import UsageError
+from geoagent.files import require_new, write_atomic, write_json
+from geoagent.rollout.tools import ZOOM, as_data
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from geoagent.rollout.environment import Episode, Turn
+
+_SHOWN: Final = 600
+"""Characters of a thought or of results for a person to read; the trace has all of them."""
+
+
+class Trace:
+    """A JSON file with the episodes as far as they are, `{"images": [Episode.trace(), …]}`, and
+    beside it the folder NAME-crops with the crops as PNG, which the file names.
+
+    UsageError if one of them is there already, or cannot be written.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._folder = file.with_name(f"{file.stem}-crops")
+        if file.exists():
+            raise UsageError(f"{file}: exists already; name a new file")
+        require_new(self._folder)
+        self._episodes: list[Episode] = []
+        self._crops: list[list[str]] = []
+        self._write()  # before a model is loaded, so that an unwritable place is told at once
+
+    def add(self, episode: Episode) -> Path | None:
+        """Take in the episode's newest turn; the file of the turn's crop, if it made one."""
+        if not self._episodes or self._episodes[-1] is not episode:
+            self._episodes.append(episode)
+            self._crops.append([])
+        crop = episode.turns[-1].observation.image
+        file = None if crop is None else self._save(crop)
+        self._write()
+        return file
+
+    def _save(self, crop: Image) -> Path:
+        import io
+
+        names = self._crops[-1]
+        file = self._folder / f"{len(self._episodes):03d}-{len(names) + 1}.png"
+        content = io.BytesIO()
+        crop.save(content, "PNG")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, content.getvalue())
+        except OSError as error:
+            raise UsageError(f"{file}: cannot be written ({error.strerror})") from error
+        names.append(f"{self._folder.name}/{file.name}")
+        return file
+
+    def _write(self) -> None:
+        pairs = zip(self._episodes, self._crops, strict=True)
+        try:
+            write_json(self._file, {"images": [each.trace(names) for each, names in pairs]})
+        except OSError as error:
+            raise UsageError(f"{self._file}: cannot be written ({error.strerror})") from error
+
+
+def as_text(episode: Episode, crop: Path | None = None) -> str:
+    """The newest turn of an episode for a person to read; `crop` is the file of its crop."""
+    turn = episode.turns[-1]
+    thought = parse(turn.completion).think
+    lines = [("thought", thought)] if thought else []
+    lines += _call(turn, crop)
+    if turn.observation.done:
+        answer = parse(turn.completion).answer
+        lines.append((turn.observation.why, answer or turn.completion))
+    head = f"  {len(episode.turns)}  "
+    shown = []
+    for name, text in lines:
+        words = f"{head}{name:<8} {as_data(text, _SHOWN)}"
+        shown.append(textwrap.fill(words, 100, subsequent_indent=" " * 14))
+        head = " " * len(head)
+    return "\n".join(shown)
+
+
+def _call(turn: Turn, crop: Path | None) -> list[tuple[str, str]]:
+    """What was called, and what came of it."""
+    observation = turn.observation
+    if observation.done:
+        return []
+    if turn.call is None:
+        return [("refused", observation.text)]
+    arguments: dict[str, Any] = dict(turn.call.arguments)
+    if turn.call.name == ZOOM:
+        box = ", ".join(f"{value:g}" for value in arguments["bbox_2d"])
+        asked = ("zoom", f"[{box}] {arguments.get('label', '')}")
+        made = observation.image
+        size = f"{made.width} × {made.height} pixels" if made else ""
+        came = ("crop", f"{size} {crop or ''}") if made else ("refused", observation.text)
+    else:
+        asked = ("search", arguments["query"])
+        came = ("found" if observation.why == "search" else "refused", observation.text)
+    return [asked, came]
