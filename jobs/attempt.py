@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from geoagent.files import read_if_there, write_json
+from jobs.container.said import INSIDE
 
 ATTEMPT_FILE: Final = "attempt.json"
 _WAIT_S: Final = 120.0
@@ -84,6 +85,8 @@ def _begin(stage: Path) -> tuple[Path, dict[str, Any]]:
         port = probe.getsockname()[1]
     address = os.environ.get("SLURMD_NODENAME", socket.gethostname())
     document = {"job": _key(), "address": address, "port": port, "began": time.time()}
+    if INSIDE in os.environ:
+        document["image"] = os.environ[INSIDE]
     write_json(logs / ATTEMPT_FILE, document)
     return logs, document
 

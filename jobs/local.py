@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from geoagent.errors import USAGE
 from geoagent.files import read_if_there
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
+from jobs.container.enter import interpreter
+from jobs.container.said import refusal
 from jobs.display import Display
-from jobs.group import share_agent
+from jobs.group import home_of, share_agent
 from jobs.plan import AGENT, Plan, StagePlan
 from jobs.processes import Watched, memory_of_tree, stop_tree
 from jobs.stage import StageTask
@@ -105,8 +108,8 @@ class LocalChain:
         self._current = None
 
     def _finish(self, running: _Running, stage: StagePlan) -> None:
-        outcome = _outcome(self.run, stage.name)
         record = running.record
+        outcome = self._outcome(running, stage.name)
         record.ended = time.time()
         record.peak_gib = outcome.get("peak_gib")
         record.cause = outcome.get("cause")
@@ -122,10 +125,18 @@ class LocalChain:
         if said:
             self.display.say(f"{stage.name}: {said}")
 
+    def _outcome(self, running: _Running, stage: str) -> dict[str, Any]:
+        """How a job ended; one whose image was not entered has written nothing."""
+        refused = refusal(self.run, home_of(self.run), running.record.id)
+        if refused is not None:
+            return {"code": USAGE, "cause": refused}
+        return read_if_there(self.run.stage(stage) / "outcome.json")
+
     def _launch(self, stage: StagePlan) -> _Running:
         import submitit
 
-        executor = submitit.LocalExecutor(folder=self.run.path / "submitit")
+        python = interpreter([self.run.config()], home_of(self.run), stage)
+        executor = submitit.LocalExecutor(folder=self.run.path / "submitit", python=python)
         # time_minutes is for a scheduler; submitit would stop and restart the stage here.
         executor.update_parameters(timeout_min=_NO_LIMIT_MIN, gpus_per_node=0)
         devices = _devices(stage.resources.gpus_per_node)
@@ -148,7 +159,7 @@ class LocalChain:
         started = time.monotonic()
         while not list(self.run.agent.glob("endpoint-*.json")):
             if self._agent.job.done():
-                cause = _outcome(self.run, AGENT).get("cause") or "its job died"
+                cause = self._outcome(self._agent, AGENT).get("cause") or "its job died"
                 raise ChainFailed(f"the agent did not start: {cause} (logs: {self.run.agent}/logs)")
             if time.monotonic() - started > self.agent_wait_s:
                 raise ChainFailed(f"the agent did not answer within {self.agent_wait_s:.0f} s")
@@ -203,10 +214,6 @@ def _devices(count: int) -> str:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [str(k) for k in range(count)] if visible is None else visible.split(",")
     return ",".join(names[:count])
-
-
-def _outcome(run: Run, stage: str) -> dict[str, Any]:
-    return read_if_there(run.stage(stage) / "outcome.json")
 
 
 @contextmanager

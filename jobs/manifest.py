@@ -16,6 +16,8 @@ from typing import Any, Final
 from geoagent.config import Config, to_yaml
 from geoagent.data.record import RECORDS_FILE
 from geoagent.data.sample import VERSION
+from geoagent.files import sha256
+from jobs.container.images import described
 
 _PACKAGES: Final = (
     "torch",
@@ -57,7 +59,7 @@ def manifest(config: Config, root: Path) -> tuple[dict[str, Any], str]:
         "cpus": len(os.sched_getaffinity(0)),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
-        "images": {"train": config.container.train_image, "agent": config.container.agent_image},
+        "images": described(config),
         "data": _data(config),
     }
     return document, diff
@@ -78,8 +80,7 @@ def _data(config: Config) -> dict[str, Any]:
 @functools.cache
 def _file_sha256(path: Path, changed: int) -> str:
     """Once for all runs of a group: the file may be large."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)
 
 
 def _version(package: str) -> str | None:

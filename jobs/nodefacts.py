@@ -20,15 +20,14 @@ from geoagent.files import read_jsonl
 from geoagent.modelfolder import check_model, local_folder
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
+from jobs.disk import GIB, needed_bytes
 from jobs.plan import StagePlan
-from jobs.rundir import needed_bytes
 
 FILES: Final = "files"
 NETWORK: Final = "network"
 DISK: Final = "disk"
 
-_GIB: Final = 1024**3
-_SCRATCH: Final = _GIB
+_SCRATCH: Final = GIB
 """Free bytes in TMPDIR: compiled kernels and caches go there."""
 _SHARED_MEMORY: Final = 256 * 1024**2
 """Free bytes of /dev/shm for each process with a GPU; NCCL takes tens of megabytes a process, and
@@ -146,8 +145,8 @@ def _disk(subject: Subject) -> None:
     free = shutil.disk_usage(subject.run.path).free
     if free < needed:
         raise UsageError(
-            f"{subject.run.path} has {free / _GIB:.1f} GiB free, the next checkpoint may need "
-            f"{needed / _GIB:.1f}: free some, then --resume"
+            f"{subject.run.path} has {free / GIB:.1f} GiB free, the next checkpoint may need "
+            f"{needed / GIB:.1f}: free some, then --resume"
         )
 
 
@@ -163,7 +162,7 @@ def _scratch(subject: Subject) -> None:
     except OSError as error:
         raise UsageError(f"TMPDIR={folder} cannot be written ({error.strerror})") from error
     if free < _SCRATCH:
-        raise UsageError(f"TMPDIR={folder} has {free / _GIB:.2f} GiB free; it takes 1")
+        raise UsageError(f"TMPDIR={folder} has {free / GIB:.2f} GiB free; it takes 1")
 
 
 def _shared_memory(subject: Subject) -> None:
@@ -173,8 +172,8 @@ def _shared_memory(subject: Subject) -> None:
     free = shutil.disk_usage("/dev/shm").free
     if free < needed:
         raise UsageError(
-            f"/dev/shm has {free / _GIB:.2f} GiB free; {subject.plan.processes} processes take "
-            f"{needed / _GIB:.2f}"
+            f"/dev/shm has {free / GIB:.2f} GiB free; {subject.plan.processes} processes take "
+            f"{needed / GIB:.2f}"
         )
 
 

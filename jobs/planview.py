@@ -9,6 +9,8 @@ from typing import Final
 from geoagent.config import ClusterConfig, Config, GrpoConfig, LoraConfig, SftConfig
 from geoagent.data.needs import evaluation_split
 from jobs.batches import batches
+from jobs.container.enter import installed
+from jobs.container.images import runtime_of, setting_of
 from jobs.display import console, counted, plain_table
 from jobs.group import Group, Member
 from jobs.plan import TRAINING, Plan, StagePlan
@@ -67,6 +69,7 @@ def _runs(members: Sequence[Member], group: Group, slurm: bool) -> Iterator[str]
 def _lines(config: Config, plan: Plan, slurm: bool) -> Iterator[str]:
     if slurm:
         yield f"cluster: {_where(config.cluster)}"
+    yield from _container(config, plan)
     model, data = config.model, config.data
     random = f"random, built from seed {config.seed}"
     yield f"model: {random if model.kind == 'tiny' else model.path}, {model.dtype}"
@@ -113,6 +116,18 @@ def _evaluation(config: Config) -> str:
             "rewards too" if settings.rewards else "no rewards",
         ]
     )
+
+
+def _container(config: Config, plan: Plan) -> Iterator[str]:
+    """Which image, and whether this machine could look into it."""
+    runtime = runtime_of(config)
+    if runtime == "none":
+        return
+    stages = [*plan.stages, *([plan.agent] if plan.agent else [])]
+    images = dict.fromkeys(setting_of(config, stage.name)[1] for stage in stages)
+    yield f"{runtime}: {', '.join(images)}"
+    if not installed(runtime):
+        yield f"note: {runtime} is not here, so the images were not looked into"
 
 
 def _where(cluster: ClusterConfig) -> str:

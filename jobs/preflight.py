@@ -15,6 +15,10 @@ from geoagent.data.record import image_root
 from geoagent.errors import UsageError
 from geoagent.modelfolder import check_model
 from jobs import scheduler
+from jobs.container.check import check_images
+from jobs.container.enter import installed
+from jobs.container.images import in_use, runtime_of
+from jobs.container.said import inside
 from jobs.plan import Plan
 
 Check = Callable[[Config, Plan], None]
@@ -31,6 +35,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         _geocoder,
         _agent,
         _packages,
+        _images,
     )
     for check in checks:
         try:
@@ -154,7 +159,21 @@ def _agent(config: Config, plan: Plan) -> None:
         check_model("agent.model", settings.model)
 
 
+def _images(config: Config, plan: Plan) -> None:
+    if not in_use(config) or inside():
+        return
+    if not uses_slurm(config) and not installed(runtime_of(config)):
+        raise UsageError(
+            f"container.runtime: {runtime_of(config)} is not installed here; install it "
+            "(docs/how-to/images.md), or run without images (container.runtime=none)"
+        )
+    check_images(config, plan)
+
+
 def _packages(config: Config, plan: Plan) -> None:
+    """Of this environment; those of images are looked for in them."""
+    if in_use(config):
+        return
     names = [stage.name for stage in plan.stages]
     vllm = importlib.util.find_spec("vllm") is not None
     if "grpo" in names and config.grpo.vllm and not vllm:

@@ -15,20 +15,23 @@ from typing import Any, Final
 
 import yaml
 
-from geoagent.config import COMMAND_LINE, Config, dump, kind_of, to_yaml
+from geoagent.config import COMMAND_LINE, Config, dump, to_yaml
 from geoagent.errors import UsageError
-from geoagent.files import write_atomic, write_json
+from geoagent.files import read_if_there, write_atomic, write_json
 from geoagent.modelfolder import OFFLINE
 from geoagent.run import Run
+from geoagent.vary import kind_of
+from jobs.container.images import described
+from jobs.container.said import inside
+from jobs.disk import GIB, needed_bytes
 from jobs.group import Group
 from jobs.manifest import manifest
 from jobs.plan import STAGES
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_MAY_CHANGE: Final = ("cluster.", "name", "runs_dir", "eval.", "agent.")
+_MAY_CHANGE: Final = ("cluster.", "container.", "name", "runs_dir", "eval.", "agent.")
 """Keys that a continued run may have otherwise than it began: they change no finished stage."""
-_GIB: Final = 1024**3
 
 
 def run_path(config: Config, stages: Sequence[str]) -> Path:
@@ -72,8 +75,19 @@ def continue_run(config: Config, run: Run, parts: Sequence[Run] = ()) -> None:
             run.done_file("eval").unlink(missing_ok=True)
         named = dataclasses.replace(config, name=run.path.name)
         write_atomic(run.config_file, as_it_knows(named, run))
+        _note_images(config, run)
     else:
         renew_code(config, run)
+
+
+def _note_images(config: Config, run: Run) -> None:
+    """Add the images of now to a manifest that names others."""
+    if inside():  # noted before, by what started this
+        return
+    document, images = read_if_there(run.manifest_file), described(config)
+    if document and document.get("images") != images:
+        before = [*document.get("earlier_images", []), document.get("images")]
+        write_json(run.manifest_file, {**document, "images": images, "earlier_images": before})
 
 
 def renew_code(config: Config, run: Run) -> None:
@@ -127,17 +141,12 @@ def _in_use(path: Path) -> str:
     return f"{path}: this run name is in use; {goes_on}, or choose another with name=…"
 
 
-def needed_bytes(config: Config) -> int:
-    """A floor for what a run writes: checkpoints of all parameters or of adapters, and logs."""
-    return _GIB if config.model.kind == "tiny" else 40 * _GIB
-
-
 def _check_space(folder: Path, config: Config, runs: int = 1) -> None:
     free, needed = shutil.disk_usage(folder).free, runs * needed_bytes(config)
     if free < needed:
         like = "a run like this needs" if runs == 1 else f"{runs} runs like this need"
         raise UsageError(
-            f"{folder}: {free / _GIB:.1f} GiB free, {like} {needed / _GIB:.0f} GiB; "
+            f"{folder}: {free / GIB:.1f} GiB free, {like} {needed / GIB:.0f} GiB; "
             "free some, or choose another place with runs_dir=…"
         )
 

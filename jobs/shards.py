@@ -8,9 +8,11 @@ that is run again after a failure merges as well.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,8 @@ from geoagent.evaluate.completions import MARK, Shard
 from geoagent.evaluate.completions import STAGE as EVAL
 from geoagent.files import claimed, read_if_there
 from geoagent.run import Run
-from jobs.group import Group
+from jobs.container.enter import interpreter
+from jobs.group import Group, home_of
 from jobs.plan import STAGES, TRAINING, StagePlan, make_plan
 from jobs.preflight import problems
 from jobs.rundir import continue_run, finished_stages
@@ -40,6 +43,10 @@ def evaluate(words: Sequence[str], variables: Mapping[str, str]) -> int:
     """Exit code: 0, or 1 if a program failed. UsageError if something is to be mended first."""
     shard = shard_of(variables)
     run, config = _run(words, variables)
+    python = interpreter([config], home_of(run), replace(_predicting(config, Shard()), name=EVAL))
+    if python is not None:  # start again inside the image
+        command = [*shlex.split(python), "-m", "jobs.shards", *words]
+        os.execvp(command[0], command)
     _record(run, variables)
     try:
         StageTask(run.path, _predicting(config, shard), requeues=config.cluster.requeues)()

@@ -13,6 +13,7 @@ from geoagent.config import ClusterConfig, Config, StageResources
 from geoagent.errors import UsageError
 from geoagent.run import Run
 from jobs.batches import Batch, batches
+from jobs.container.enter import interpreter
 from jobs.group import Member, share_agent
 from jobs.plan import AGENT, STAGES, StagePlan
 from jobs.scheduler import max_array_size
@@ -141,7 +142,8 @@ class _Submission:
             self._submit_agent(agent, batch)
         self.stage = name
         config = batch.members[0].config
-        executor = _executor(config, self.home, stages[0])
+        others = [member.config for member in batch.members[1:]]
+        executor = _executor(config, self.home, stages[0], others)
         before = self._dependencies(batch, stages[0], asks)
         if before:
             executor.update_parameters(slurm_dependency=",".join(before))
@@ -291,11 +293,15 @@ def cancel(ids: Sequence[str]) -> bool:
     return subprocess.run(["scancel", *ids], check=False, capture_output=True).returncode == 0
 
 
-def _executor(config: Config, run: Run, stage: StagePlan) -> Any:
+def _executor(config: Config, run: Run, stage: StagePlan, others: Sequence[Config] = ()) -> Any:
+    """`others` are configurations of further runs whose jobs are in the same array."""
     import submitit
 
     executor = submitit.AutoExecutor(
-        folder=run.path / "submitit", cluster="slurm", slurm_max_num_timeout=config.cluster.requeues
+        folder=run.path / "submitit",
+        cluster="slurm",
+        slurm_max_num_timeout=config.cluster.requeues,
+        slurm_python=interpreter([config, *others], run, stage),
     )
     executor.update_parameters(**parameters(config, run, stage))
     return executor

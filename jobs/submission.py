@@ -40,7 +40,8 @@ class Request:
 def submit(request: Request) -> int:
     """Exit code. UsageError, OutageError."""
     check_stages(request.stages)
-    config = resolve(request.words)
+    # With --resume these are only what is to change, and may be of no use by themselves.
+    config = resolve(request.words, checked=not request.resume)
     if request.resume and config.name is None:
         raise UsageError("--resume: which run? name it with name=…")
     path = run_path(config, request.stages)

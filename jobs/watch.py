@@ -19,6 +19,7 @@ from geoagent.run import Run
 from jobs.accounting import Facts, facts
 from jobs.attempt import newest_logs
 from jobs.causes import cause_of
+from jobs.container.said import refusal
 from jobs.group import Group, home_of
 from jobs.plan import AGENT
 from jobs.processes import Watched, alive, stop_tree
@@ -46,8 +47,8 @@ def refresh(run: Run, jobs: Jobs, known: Mapping[str, Facts] | None = None) -> J
                 job.state, job.cause = "died", job.cause or "its process is gone"
             elif job.state == "waiting" and not _submitter_lives(jobs):
                 job.state = NOT_STARTED
-            if job.state in ("cancelled", "died") and run.done_file(job.stage).is_file():
-                job.state, job.cause = "finished", None  # it only had to leave
+            if job.state in ("cancelled", "died"):
+                _only_had_to_leave(run, job)
     return jobs
 
 
@@ -71,17 +72,26 @@ def _learn(run: Run, job: JobRecord, known: Facts | None) -> None:
     job.state, job.nodes, job.cause = known.state, known.nodes, known.cause
     if known.seconds:
         job.started, job.ended = 0.0, known.seconds
-    if job.state in ("failed", "cancelled") and run.done_file(job.stage).is_file():
-        job.state, job.cause = "finished", None  # it only had to leave
+    if job.state in ("failed", "cancelled"):
+        _only_had_to_leave(run, job)
     if job.state in ("failed", "finished"):
         outcome = read_if_there(run.stage(job.stage) / "outcome.json")
         job.peak_gib = outcome.get("peak_gib")
     if job.state == "failed" and job.cause is None:
+        job.cause = refusal(run, home_of(run), job.id)
+    if job.state == "failed" and job.cause is None:
         # From the logs of all nodes, of which some were written after the first node's outcome.
         logs, code = newest_logs(run.stage(job.stage), "*err.log"), outcome.get("code")
         if code is None or code < 0:  # it was killed: Slurm may have said why
-            logs += sorted(run.path.glob(f"submitit/{job.id}_*log.out"))
+            for place in {run.path, home_of(run).path}:  # as it was submitted: alone, or in a group
+                logs += sorted(place.glob(f"submitit/{job.id}_*log.out"))
         job.cause = cause_of(1 if code is None else code, logs)
+
+
+def _only_had_to_leave(run: Run, job: JobRecord) -> None:
+    """A job that was ended after its stage was done has finished."""
+    if run.done_file(job.stage).is_file():
+        job.state, job.cause = "finished", None
 
 
 def _learn_without(run: Run, jobs: Sequence[JobRecord]) -> None:
@@ -107,7 +117,8 @@ def _learn_without(run: Run, jobs: Sequence[JobRecord]) -> None:
         ended = job.stage == AGENT or outcome.get("code") == 0
         job.state = "finished" if ended else "failed"
         job.peak_gib = outcome.get("peak_gib")
-        job.cause = None if ended else outcome.get("cause") or _FORGOTTEN
+        told = refusal(run, home_of(run), job.id) or outcome.get("cause") or _FORGOTTEN
+        job.cause = None if ended else told
 
 
 def learn_reasons(jobs: Jobs) -> None:

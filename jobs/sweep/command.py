@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from geoagent.sweep.keys import short as short_key
 from geoagent.sweep.keys import stage_keys
 from jobs import preflight
 from jobs.command import command
+from jobs.disk import GIB, room
 from jobs.group import Group, Member
 from jobs.lock import busy, submitting
 from jobs.plan import collector
@@ -247,11 +247,11 @@ def _sharing_study(sweep: Sweep, found: Sequence[Trial], path: Path) -> Sequence
 def _problems(planned: _Planned) -> Iterator[str]:
     """One line for each thing that has to be mended first."""
     yield from preflight.problems_of((m.config, m.plan) for m in planned.members)
-    place = next(p for p in (planned.home.path, *planned.home.path.parents) if p.exists())
-    free = shutil.disk_usage(place).free / 1024**3
-    if planned.asked.gib > free:
+    place, free = room(planned.home.path)
+    needed = planned.asked.gib
+    if needed > free / GIB:
         yield (
-            f"{place}: {free:.1f} GiB free, and the sweep needs about {planned.asked.gib:.0f} GiB; "
+            f"{place}: {free / GIB:.1f} GiB free, and the sweep needs about {needed:.0f} GiB; "
             "free some, or choose another place with runs_dir=…"
         )
 

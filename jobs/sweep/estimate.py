@@ -5,21 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from geoagent.config import Config, StageResources
+from geoagent.config import StageResources
 from geoagent.files import read_if_there
 from geoagent.run import Run
+from jobs.disk import GIB, stage_bytes
 from jobs.group import Member
-from jobs.plan import STAGES, TRAINING, StagePlan
+from jobs.plan import STAGES, StagePlan
 from jobs.sweep.layout import Layout
-
-_GIB: Final = 1024**3
-_BYTES_A_PARAMETER: Final = 14
-"""A weight in 16 bits, and in 32 bits its master copy and AdamW's two moments."""
-_PARAMETERS: Final = 7.6e9
-_LORA_PARAMETERS: Final = 2.5e6
-"""Of Qwen2.5-VL-7B's language model, for each rank of adapters on all its linear layers."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +84,11 @@ def estimate(
         if (found := planned.get(name))
     )
     size = sum(
-        _bytes(member.config, stage.name) for found in planned.values() for member, stage in found
+        stage_bytes(member.config, stage.name)
+        for found in planned.values()
+        for member, stage in found
     )
-    return Estimate(stages, parallel, size / _GIB)
+    return Estimate(stages, parallel, size / GIB)
 
 
 def _measured(home: Run, layout: Layout) -> Mapping[str, float]:
@@ -110,22 +105,6 @@ def _seconds(home: Run, layout: Layout) -> Iterator[tuple[str, float]]:
             took = read_if_there(Run(home.path / part.folder).done_file(stage)).get("seconds")
             if isinstance(took, int | float):
                 yield stage, float(took)
-
-
-def _bytes(config: Config, stage: str) -> float:
-    """Roughly what a stage leaves: checkpoints with the optimizer's state, one more while the
-    oldest is replaced. Of a model whose size is not known, as if it were Qwen2.5-VL-7B."""
-    if stage not in TRAINING:
-        return 0.02 * _GIB
-    settings, tiny = config.sft if stage == "sft" else config.grpo, config.model.tiny
-    if config.model.kind == "tiny":
-        language = (tiny.vocabulary + 12 * tiny.layers * tiny.hidden_size) * tiny.hidden_size
-        parameters = language + 12.0 * tiny.vision_depth * tiny.vision_hidden_size**2
-    elif settings.lora.rank:
-        parameters = _LORA_PARAMETERS * settings.lora.rank
-    else:
-        parameters = _PARAMETERS
-    return parameters * _BYTES_A_PARAMETER * (settings.keep_checkpoints + 1)
 
 
 def hours(minutes: float) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from geoagent.errors import UsageError
 from geoagent.files import read_if_there, write_atomic, write_json
+from geoagent.progress import tracked
 from geoagent.run import Run
 from geoagent.sweep.definition import Sweep, Trial
 from geoagent.sweep.home import Row, SweepHome
@@ -68,14 +69,8 @@ def make_parts(home: Run, layout: Layout, members: Sequence[Member]) -> None:
     """Run directories of what is to be submitted: their configuration, links to what they go on
     from, and to the code that all share. OSErrors are UsageErrors."""
     manifest = read_if_there(home.manifest_file)
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    quiet = not console.is_terminal
     with _told(home.path):
-        told = "making run directories"
-        for member in track(members, told, console=console, disable=quiet, transient=True):
+        for member in tracked(members, "making run directories"):
             _make_part(home, layout, member, manifest)
 
 

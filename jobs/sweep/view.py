@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from geoagent.sweep.definition import Sweep, Trial
+from geoagent.sweep.fields import short_keys
 from geoagent.sweep.points import SHARED
+from geoagent.sweep.tables import value_text
 from jobs.batches import batches
+from jobs.disk import GIB, room
 from jobs.display import console, counted, plain_table
 from jobs.group import Member
 from jobs.plan import STAGES, StagePlan
@@ -32,14 +34,14 @@ def show(
     slurm: bool,
 ) -> None:
     """Print points, stages and what they ask for; nothing is written."""
-
     output = console()
+    names = short_keys(list(dict.fromkeys(key for p in sweep.points for key in p.settings)))
     table = plain_table(f"{sweep.title} ({sweep.source})")
     for column in ("point", "changes", "stages"):
         table.add_column(column, overflow="fold")
     for point in sweep.points[:_SHOWN]:
         changes = ", ".join(
-            f"{_tail(key)}={_shown(value)}" for key, value in point.settings.items()
+            f"{names[key]}={value_text(value)}" for key, value in point.settings.items()
         )
         table.add_row(point.name, changes or "–", " ".join(point.stages))
     output.print(table)
@@ -49,14 +51,6 @@ def show(
     lines = _lines(sweep, trials, situation.home.path, members, asked, slurm)
     for line in lines:
         output.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _tail(key: str) -> str:
-    return key.rpartition(".")[2]
-
-
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _stages(layout: Layout, situation: Situation, asked: Estimate, slurm: bool) -> object:
@@ -98,7 +92,7 @@ def _lines(
         yield f"as long as those that have finished here took: {hours(asked.measured_minutes)}"
     elif not slurm:
         yield "how long it takes is told once each stage has finished for a first time"
-    free = shutil.disk_usage(_existing(path)).free / 1024**3
+    free = room(path)[1] / GIB
     yield f"disk: about {asked.gib:.1f} GiB; {free:.0f} GiB are free there (a quota may leave less)"
 
 
@@ -137,7 +131,3 @@ def _agenthours(members: Sequence[Member], asked: Estimate) -> float:
     minutes = sum(stage.wall_minutes(asked.parallel) for stage in clients)
     gpus = agent.resources.nodes * agent.resources.gpus_per_node
     return member.config.agent.replicas * gpus * minutes / 60
-
-
-def _existing(path: Path) -> Path:
-    return next(folder for folder in (path, *path.parents) if folder.exists())
