@@ -6,7 +6,7 @@ SWEEP ?= geoagent_table3
 ARGS ?=
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval submit-sweep cluster-packages cluster-up cluster-down bench-agent bench-geocoder bench-metrics bench-prepare bench-sampling bench-sweeps test-vllm tensorboard report browser-package clean
+.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval submit-sweep images check-images check-image-env bundle cluster-packages cluster-up cluster-down bench-agent bench-geocoder bench-metrics bench-prepare bench-rollout bench-sampling bench-sweeps test-vllm tensorboard report browser-package container-packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ lint: setup ## style, types
 format: setup ## format the code
 	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .
 
-lock: setup ## requirements/*.in to locked files with hashes
+lock: setup ## the .in files of requirements/ and containers/ to locked files with hashes
 	@./scripts/lock.sh
 
 submit-sft: setup ## submit SFT [ARGS="recipe=geoagent cluster=slurm name=… key=value …"]
@@ -44,6 +44,18 @@ submit-eval: setup ## submit the evaluation [ARGS=…]
 
 submit-sweep: setup ## submit the points of a sweep, or what is missing [SWEEP=geoagent_table3] [ARGS=…]
 	@$(PY) -m jobs sweep $(SWEEP) $(ARGS)
+
+images: setup ## build, sign and describe the images with Apptainer [FORCE=1] [REMOTE=1] [ARGS="--dry-run"]
+	@$(PY) scripts/build_images.py $(if $(filter-out no 0 false,$(FORCE)),--force) $(if $(filter-out no 0 false,$(REMOTE)),--remote) $(ARGS)
+
+check-image-env: setup ## try what a lock file names, here, without a container (minutes, 9 GB) [IMAGE=train] [PLACE=.image-env] [KEEP=1]
+	@PLACE="$(PLACE)" KEEP="$(KEEP)" ./scripts/check_image_env.sh $(IMAGE)
+
+check-images: setup ## check what the images are made from, without building them
+	@$(PY) scripts/check_images.py $(ARGS)
+
+bundle: setup ## pack what a cluster without internet needs [OUT=dist/geoagent-bundle] [ARGS="--wheels train --model DIR …"]
+	@$(PY) scripts/bundle.py $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 cluster-packages: setup ## install Slurm, munge and MariaDB for the mini cluster (Debian, as root)
 	@$(PY) -m jobs.minicluster packages
@@ -69,6 +81,9 @@ bench-sampling: setup ## how long 20,000 of a million rows take to draw (two min
 bench-prepare: setup ## how fast a large dataset is prepared, and in how much memory [ARGS="--rows N"]
 	@$(PY) benchmarks/prepare.py $(ARGS)
 
+bench-rollout: setup ## how well rollouts with tools overlap their searches (a minute) [ARGS="--json FILE"]
+	@$(PY) benchmarks/rollout.py $(ARGS)
+
 bench-sweeps: setup ## how long a thousand points take to plan and to submit (two minutes) [ARGS="--side N"]
 	@$(PY) benchmarks/sweeps.py $(ARGS)
 
@@ -85,6 +100,9 @@ report: setup ## make a page of a run to look at [RUN=runs/NAME; default: the ne
 
 browser-package: ## install Chromium, which tests look at the report with (Debian, as root)
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
+
+container-packages: ## install Charliecloud, and what tests make an image for it with (Debian, as root)
+	@command -v ch-run mksquashfs debootstrap >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends charliecloud squashfs-tools debootstrap; }
 
 clean: ## remove the environment and caches, not the runs
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -22,6 +22,7 @@ from geoagent.commands import (
     metrics,
     report,
     score,
+    search,
     serve_agent,
 )
 from geoagent.commands.common import Parser, program
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     for module in (
         locate,
         geocode,
+        search,
         score,
         metrics,
         cot_quality,

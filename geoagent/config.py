@@ -15,15 +15,16 @@ import math
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from geoagent.errors import UsageError
+from geoagent.errors import UsageError, nearest
 
 CONFIG_ROOT: Final = Path(__file__).resolve().parent.parent / "configs"
 GROUPS: Final = ("cluster", "model", "recipe", "data", "agent", "benchmark")
@@ -365,6 +366,50 @@ class AgentConfig:
 
 
 @dataclass
+class SearchConfig:
+    """What answers the tool search_web."""
+
+    provider: str = _limited("offline", choices=("offline", "tavily", "brave", "searxng"))
+    """`offline`: an index of the gazetteer and of `documents`, without a network; the others are
+    services, of which `searxng` is a server of one's own."""
+    documents: str | None = None
+    """Folder of .md, .txt and .jsonl files that the offline index also has."""
+    url: str | None = None
+    """Of a service's server, such as http://HOST:8080; null: the public one."""
+    key_file: str | None = None
+    """File with the service's key that only its owner can read; null: the environment variable
+    GEOAGENT_SEARCH_KEY."""
+    min_delay_seconds: float = _limited(1.0, low=0.0)
+    """Between two requests of a job, all its processes together; 0 for a server of one's own."""
+    timeout_s: float = _limited(20.0, above=0.0)
+    """Seconds that one request may take."""
+    patience_s: float = _limited(120.0, low=0.0)
+    """Seconds that a service which does not answer is asked again for."""
+    cache: str | None = None
+    """Folder that a service's answers are kept in; null: ~/.cache/geoagent."""
+    record: str | None = None
+    """File that queries and their results are added to; what is in it already is not asked
+    again."""
+    replay: str | None = None
+    """Such a file, from which all queries are answered; others are refused."""
+
+
+@dataclass
+class RolloutConfig:
+    """The loop of thought, tool call and observation, as GeoVista has it."""
+
+    train: bool = False
+    """GRPO's completions are made with tools, over several turns."""
+    turns: int = _limited(6, low=1)
+    """Completions for one image; the last has to answer."""
+    crops: int = _limited(5, low=0)
+    """Calls of image_zoom_in_tool that are run for one image."""
+    searches: int = _limited(2, low=0)
+    """Calls of search_web that are run for one image."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+
+@dataclass
 class EvalConfig:
     """Prediction on the held-out split and its metrics."""
 
@@ -458,12 +503,21 @@ class ClusterConfig:
 
 @dataclass
 class ContainerConfig:
-    """Whether jobs run inside an Apptainer image. Not there yet: any other value is refused."""
+    """Images that jobs run in."""
 
-    runtime: str = _limited("none", choices=("none", "apptainer"))
+    runtime: str | None = _limited(None, choices=("none", "apptainer", "charliecloud"))
+    """`none`: jobs run in the environment that submits them; null: apptainer if there is a
+    train_image, else none."""
     train_image: str | None = None
+    """File of the image, FILE or FILE@sha256:DIGEST; other contents are then refused."""
     agent_image: str | None = None
+    """Of the agent's job; null: train_image."""
     binds: list[str] = field(default_factory=list)
+    """Further folders that jobs see, SOURCE[:TARGET[:ro]]; those of the run, its data and its
+    models are there anyway."""
+    environment: list[str] = field(default_factory=list)
+    """Further variables that are let in, such as WANDB_*; docs/reference/containers.md has those
+    that are anyway."""
 
 
 @dataclass
@@ -482,6 +536,7 @@ class Config:
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     container: ContainerConfig = field(default_factory=ContainerConfig)
@@ -490,7 +545,9 @@ class Config:
 # --- loading ---------------------------------------------------------------------------------
 
 COMMAND_LINE: Final = "command line"
-_SECRET_WORDS: Final = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY", "GEOCODER_KEY")
+_SECRET_WORDS: Final = (
+    *("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY", "GEOCODER_KEY", "SEARCH_KEY"),
+)
 
 
 @dataclass(frozen=True)
@@ -501,11 +558,12 @@ class _Layer:
     values: DictConfig
 
 
-def resolve(arguments: Sequence[str] = ()) -> Config:
+def resolve(arguments: Sequence[str] = (), checked: bool = True) -> Config:
     """Config of a command line such as `recipe=demo model=tiny grpo.beta=0.01`.
 
     `group=choice` reads `configs/GROUP/CHOICE.yaml`; a path that ends in `.yaml` is read as it
-    is; everything else is `key=value`. Raises UsageError.
+    is; everything else is `key=value`. What is not `checked` may contradict itself. Raises
+    UsageError.
     """
     files: list[Path] = []
     overrides: list[str] = []
@@ -518,10 +576,12 @@ def resolve(arguments: Sequence[str] = ()) -> Config:
             files.append(group_file(key, value))
         else:
             overrides.append(argument)
-    return load(files, overrides)
+    return load(files, overrides, checked)
 
 
-def load(files: Sequence[Path | str] = (), overrides: Sequence[str] = ()) -> Config:
+def load(
+    files: Sequence[Path | str] = (), overrides: Sequence[str] = (), checked: bool = True
+) -> Config:
     """Merge the schema's defaults, files in order and `key=value` overrides, and check it all.
 
     Raises UsageError with one line: source, key, what is wrong, and the nearest valid key.
@@ -538,7 +598,7 @@ def load(files: Sequence[Path | str] = (), overrides: Sequence[str] = ()) -> Con
         check_environment(layer.values, layer.source)
         try:
             merged = typing.cast(DictConfig, OmegaConf.merge(merged, layer.values))
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, TypeError) as error:  # a list for a mapping is the latter
             raise UsageError(f"{layer.source}: {_plain(error)}") from error
         sources.update((key, layer.source) for key in _leaves(layer.values))
     try:
@@ -546,7 +606,8 @@ def load(files: Sequence[Path | str] = (), overrides: Sequence[str] = ()) -> Con
     except OmegaConfBaseException as error:
         source = sources.get(str(error.full_key), COMMAND_LINE)
         raise UsageError(f"{source}: {_plain(error)}") from error
-    validate(config, sources)
+    if checked:
+        validate(config, sources)
     return config
 
 
@@ -572,6 +633,13 @@ def dump(document: Mapping[str, Any]) -> str:
     OmegaConf's: a sweep writes thousands."""
     import yaml
 
+    return str(yaml.dump(document, Dumper=_dumper(), sort_keys=False, allow_unicode=True))
+
+
+@cache
+def _dumper() -> Any:
+    import yaml
+
     class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
         def ignore_aliases(self, data: object) -> bool:
             return True
@@ -582,7 +650,7 @@ def dump(document: Mapping[str, Any]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
-    return str(yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True))
+    return Dumper
 
 
 _NUMBER: Final = re.compile(r"[-+]?[\d_.]*([eE][-+]?\d+)?")
@@ -641,7 +709,7 @@ def _check_keys(values: DictConfig, schema: type, prefix: str, source: str) -> N
     for key in values:
         dotted = f"{prefix}{key!s}"
         if key not in hints:
-            raise UsageError(f"{source}: {dotted}: unknown key{_nearest_key(dotted, hints)}")
+            raise UsageError(f"{source}: {dotted}: unknown key{nearest_key(dotted, hints)}")
         node = values._get_node(key)
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(node, DictConfig) or node._is_none():
@@ -649,7 +717,8 @@ def _check_keys(values: DictConfig, schema: type, prefix: str, source: str) -> N
             _check_keys(node, typing.cast(type, hints[key]), f"{dotted}.", source)
 
 
-def _nearest_key(dotted: str, siblings: Mapping[str, Any]) -> str:
+def nearest_key(dotted: str, siblings: Mapping[str, Any]) -> str:
+    """What to say of a dotted key that does not exist, among `siblings` in its group."""
     prefix, _, name = dotted.rpartition(".")
     known = list(all_keys())
     same = [key for key in known if key.rpartition(".")[2] == name]
@@ -692,11 +761,12 @@ def _leaves(values: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def validate(config: Config, sources: Mapping[str, str] | None = None) -> None:
     """Check ranges, choices and what must hold between keys; raises UsageError."""
-    for key, problem in _problems(config):
+    for key, problem in problems(config):
         raise UsageError(f"{(sources or {}).get(key, 'config')}: {key}: {problem}")
 
 
-def _problems(config: Config) -> Iterator[tuple[str, str]]:
+def problems(config: Config) -> Iterator[tuple[str, str]]:
+    """Keys with a value that cannot be, and what is wrong with it."""
     for key, value, limits in _values(config, ""):
         problem = _out_of_range(value, limits)
         if problem:
@@ -742,16 +812,16 @@ def _weight_problems(weights: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     for name, weight in weights.items():
         key = f"rewards.weights.{name}"
         if name not in REWARD_NAMES:
-            yield key, f"unknown reward; {_nearest_reward(name)}"
+            yield key, f"unknown reward; {nearest_reward(name)}"
         elif not math.isfinite(weight) or weight < 0:
             yield key, f"{weight} is not a weight (0 or more, finite)"
     if not any(weights.values()):
         yield "rewards.weights", "all are 0; nothing would be learnt"
 
 
-def _nearest_reward(name: str) -> str:
-    near = difflib.get_close_matches(name, REWARD_NAMES, n=1, cutoff=0.4)
-    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(REWARD_NAMES)}"
+def nearest_reward(name: str) -> str:
+    """What to say of a name that is no reward's."""
+    return nearest(name, REWARD_NAMES, cutoff=0.4)
 
 
 def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
@@ -784,6 +854,7 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     if config.agent.url and not config.agent.url.startswith(("http://", "https://")):
         yield "agent.url", f"'{config.agent.url}' is no address such as http://HOST:8000/v1"
     yield from _geocoder_contradictions(config.rewards.geocoder)
+    yield from _search_contradictions(config.rollout.search)
     for option in config.cluster.additional:
         if option.replace("_", "-") in _SBATCH_OPTIONS:
             yield f"cluster.additional.{option}", "has a key of its own under cluster; set that"
@@ -798,15 +869,36 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
                 "looks like a secret, and this is written to files that others read; export it "
                 "where you submit, and jobs have it",
             )
-    if config.container != ContainerConfig():
-        yield "container", "images are not there yet; jobs run in this environment (leave it out)"
+    yield from _container_contradictions(config.container)
+
+
+def _container_contradictions(container: ContainerConfig) -> Iterator[tuple[str, str]]:
+    if not container.train_image:
+        for name in ("runtime", "agent_image"):
+            if getattr(container, name) not in (None, "none"):
+                yield "container.train_image", f"is needed with container.{name}"
+    for name in ("train_image", "agent_image"):
+        _, asked, digest = (getattr(container, name) or "").partition("@")
+        if asked and not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", digest):
+            yield f"container.{name}", f"'{digest}' is no digest (sha256: and 64 hex digits)"
+    for bind in container.binds:
+        if not re.fullmatch(r"/[^:,\n]*(:/[^:,\n]*(:(ro|rw))?)?", bind) or "/../" in f"{bind}/":
+            yield "container.binds", f"'{bind}' is not SOURCE[:TARGET[:ro]] with absolute paths"
+    for name in container.environment:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", name):
+            yield "container.environment", f"'{name}' is no name of a variable (* may end it)"
+        if name in _OF_IMAGES:
+            yield "container.environment", f"{name} is the image's own, or is set for each job"
+
+
+_OF_IMAGES: Final = ("HOME", "PATH", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
 
 
 def _stop_early_contradictions(config: Config) -> Iterator[tuple[str, str]]:
     stop_early, weights = config.grpo.stop_early, config.rewards.weights
     for name in stop_early.by:
         if name not in REWARD_NAMES:
-            yield "grpo.stop_early.by", f"unknown reward '{name}'; {_nearest_reward(name)}"
+            yield "grpo.stop_early.by", f"unknown reward '{name}'; {nearest_reward(name)}"
         elif stop_early.by.count(name) > 1:
             yield "grpo.stop_early.by", f"names {name} twice"
         elif stop_early.study is not None and not weights.get(name):
@@ -828,14 +920,43 @@ def _geocoder_contradictions(geocoder: GeocoderConfig) -> Iterator[tuple[str, st
     for name in ("url", "key_file"):
         if getattr(geocoder, name) is not None and geocoder.service == "offline":
             yield f"rewards.geocoder.{name}", "needs a service (rewards.geocoder.service)"
-    url = geocoder.url or ""
+    yield from _url_contradictions("rewards.geocoder.url", geocoder.url, "GEOAGENT_GEOCODER_KEY")
+
+
+def _url_contradictions(key: str, url: str | None, variable: str) -> Iterator[tuple[str, str]]:
+    """Of a service's address; `variable` is where its secret belongs."""
+    if url is None:
+        return
     if set(url) & set("@?#"):  # not shown: it may be a secret
-        yield (
-            "rewards.geocoder.url",
-            "has more than a server and a path; a key goes into GEOAGENT_GEOCODER_KEY",
-        )
-    elif geocoder.url is not None and not url.startswith(("http://", "https://")):
-        yield "rewards.geocoder.url", f"'{url}' is no address such as http://HOST:8080"
+        yield key, f"has more than a server and a path; a key goes into {variable}"
+    elif not re.match(r"https?://[^/\s]", url):
+        yield key, f"'{url}' is no address such as http://HOST:8080"
+
+
+def _search_contradictions(search: SearchConfig) -> Iterator[tuple[str, str]]:
+    section = "rollout.search"
+    offline = search.provider == "offline"
+    for name in ("url", "key_file", "cache"):
+        if getattr(search, name) is not None and offline:
+            yield f"{section}.{name}", f"needs a service ({section}.provider)"
+    if search.documents is not None and not offline:
+        yield f"{section}.documents", f"needs {section}.provider=offline"
+    if search.record is not None and search.replay is not None:
+        yield f"{section}.replay", "and record exclude each other: replay asks nobody"
+    if search.provider == "searxng":
+        if search.url is None:
+            yield f"{section}.url", "is needed for provider=searxng: the address of your server"
+        if search.key_file is not None:
+            yield f"{section}.key_file", "searxng takes no key"
+    yield from _url_contradictions(f"{section}.url", search.url, "GEOAGENT_SEARCH_KEY")
+    plain = (search.url or "").startswith("http://")
+    if plain and search.provider in ("tavily", "brave") and not _on_loopback(search.url or ""):
+        yield f"{section}.url", "would have the key sent in the open; use https://"
+
+
+def _on_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
 
 
 # fmt: off
@@ -852,144 +973,6 @@ def _many(config: Config) -> bool:
     """Several processes share the completions of a step; ms-swift checks their product."""
     resources = config.cluster.grpo
     return resources.nodes * max(resources.gpus_per_node, resources.processes_per_node or 1) > 1
-
-
-# --- a few keys of a configuration that is there ----------------------------------------------
-
-
-def vary(base: Config, settings: Mapping[str, Any], source: str) -> Config:
-    """A copy of a checked configuration with a few dotted keys set, checked as `load` does.
-
-    Much faster than `load`. `rewards.weights.NAME` sets one weight and keeps the others. What is
-    not changed is shared with `base`. Raises UsageError that begins with `source`.
-    """
-    config = unchecked(base, typed(settings, source))
-    for key, problem in _problems(config):
-        raise UsageError(f"{source}: {key}: {problem}")
-    return config
-
-
-def unchecked(base: Config, settings: Mapping[str, Any]) -> Config:
-    """A copy of a configuration with dotted keys set to values that have the schema's types; they
-    may contradict each other."""
-    return typing.cast(Config, _with(base, settings))
-
-
-def dotted(values: Mapping[Any, Any], source: str) -> dict[str, Any]:
-    """Nested and dotted keys → dotted keys with what is given for each, whatever that is.
-
-    UsageError for a key that does not exist, a value where keys belong, a key that is there twice.
-    """
-    found: dict[str, Any] = {}
-    for key, value in _spread(values, "", source):
-        if key in found:
-            raise UsageError(f"{source}: {key}: is given twice")
-        found[key] = value
-    return found
-
-
-def typed(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Values of dotted keys as the schema has them (`"1e-4"` → 0.0001); ranges are not checked.
-
-    UsageError for a key that does not exist and for a value of another type.
-    """
-    return {key: _typed(key, value, source) for key, value in settings.items()}
-
-
-def kind_of(key: str, source: str) -> Any:
-    """The type hint of a dotted key, also of a group of keys or of one name of a mapping.
-
-    UsageError if there is no such key.
-    """
-    return _place(key, source)[1]
-
-
-def value_of(config: Config, key: str) -> Any:
-    """The value of a dotted key that exists; of a reward that has no weight: 0."""
-    node: Any = config
-    for name in key.split("."):
-        node = node.get(name, 0.0) if isinstance(node, dict) else getattr(node, name)
-    return node
-
-
-def is_group(kind: Any) -> bool:
-    """Whether keys belong below a key of this type."""
-    return dataclasses.is_dataclass(kind) or typing.get_origin(kind) is dict
-
-
-def _spread(values: Mapping[Any, Any], prefix: str, source: str) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        key = f"{prefix}{name!s}"
-        if not is_group(kind_of(key, source)):
-            yield key, value
-        elif isinstance(value, Mapping):
-            yield from _spread(value, f"{key}.", source)
-        else:
-            raise UsageError(f"{source}: {key}: expected a group of keys, not a value")
-
-
-@cache
-def _hints() -> dict[str, tuple[type, Any]]:
-    """By dotted key, groups included: the class that it is a field of, and its type hint."""
-    found: dict[str, tuple[type, Any]] = {}
-    groups: list[tuple[str, type]] = [("", Config)]
-    for prefix, schema in groups:
-        for name, hint in typing.get_type_hints(schema).items():
-            found[f"{prefix}{name}"] = (schema, hint)
-            if dataclasses.is_dataclass(hint):
-                groups.append((f"{prefix}{name}.", typing.cast(type, hint)))
-    return found
-
-
-def _place(key: str, source: str) -> tuple[type, Any]:
-    """The class that a dotted key is a field of, and its type hint."""
-    known = _hints()
-    if key in known:
-        return known[key]
-    parent, _, name = key.rpartition(".")
-    schema, hint = known.get(parent, (Config, Config))
-    if parent and typing.get_origin(hint) is dict and name:
-        if parent == "rewards.weights" and name not in REWARD_NAMES:
-            raise UsageError(f"{source}: {key}: unknown reward; {_nearest_reward(name)}")
-        return schema, typing.get_args(hint)[1]
-    while parent and parent not in known:
-        parent = parent.rpartition(".")[0]
-    group = known[parent][1] if parent else Config
-    siblings = typing.get_type_hints(group) if dataclasses.is_dataclass(group) else {}
-    raise UsageError(f"{source}: {key}: unknown key{_nearest_key(key, siblings)}")
-
-
-@cache
-def _node(schema: type) -> DictConfig:
-    return OmegaConf.structured(schema)
-
-
-def _typed(key: str, value: Any, source: str) -> Any:
-    """Through OmegaConf, so that it is what `load` would make of it."""
-    schema, hint = _place(key, source)
-    if is_group(hint):
-        raise UsageError(f"{source}: {key}: expected a group of keys, not a value")
-    node = _node(schema)
-    names = key.split(".")[-1 if key in _hints() else -2 :]
-    try:
-        OmegaConf.update(node, ".".join(names), value)
-        for name in names:
-            node = node[name]
-    except OmegaConfBaseException as error:
-        raise UsageError(f"{source}: {key}: {str(error).splitlines()[0]}") from error
-    return OmegaConf.to_object(node) if OmegaConf.is_config(node) else node
-
-
-def _with(node: Any, values: Mapping[str, Any]) -> Any:
-    below: dict[str, dict[str, Any]] = {}
-    for key, value in values.items():
-        name, _, rest = key.partition(".")
-        below.setdefault(name, {})[rest] = value
-    changes = {
-        name: rests[""] if "" in rests else _with(getattr(node, name), rests)
-        for name, rests in below.items()
-    }
-    return {**node, **changes} if isinstance(node, dict) else replace(node, **changes)
 
 
 def shown(path: Path) -> str:

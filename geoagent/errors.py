@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 USAGE: Final = 2
@@ -21,6 +22,14 @@ class UsageError(Exception):
 
 class OutageError(RuntimeError):
     """A service that a result depends on did not answer; no result may be made up for it."""
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """What to say of a name that is none of the known ones: the one that may have been meant, or
+    all of them. `cutoff` is how alike it has to be, from 0 to 1 (difflib's ratio)."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
 
 
 def exit_code(program: Callable[[], int]) -> int:

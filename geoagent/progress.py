@@ -1,11 +1,36 @@
-"""How far a stage is, in a small file that any other process may read at any time."""
+"""How far work is: a stage in a small file that any other process may read at any time, a command
+in a bar for whoever watches."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from geoagent.files import write_json
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn
+
+Item = TypeVar("Item")
+
+
+def progress_bar(*columns: str | ProgressColumn) -> Bar:
+    """rich's bar on standard error, to be used in a `with` and gone behind it; nothing is shown
+    where that is no terminal. Without columns, it has rich's."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    return Bar(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def tracked(items: Sequence[Item], doing: str) -> Iterator[Item]:
+    """The items, with a bar that is as far as they are taken."""
+    with progress_bar() as shown:
+        yield from shown.track(items, description=doing)
 
 
 class Progress:

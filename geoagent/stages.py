@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Sequence
 from typing import Final
 
 from geoagent.config import Config
-from geoagent.errors import UsageError
+from geoagent.errors import UsageError, nearest
 
 STAGES: Final = ("prepare", "sft", "grpo", "eval")
 TRAINING: Final = ("sft", "grpo")
@@ -19,9 +18,7 @@ def check_stages(names: Sequence[str]) -> None:
         raise UsageError(f"no stage given; there are: {', '.join(STAGES)}")
     for name in names:
         if name not in STAGES:
-            near = difflib.get_close_matches(name, STAGES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(STAGES)}"
-            raise UsageError(f"unknown stage '{name}'; {hint}")
+            raise UsageError(f"unknown stage '{name}'; {nearest(name, STAGES)}")
 
 
 def needs_sft(config: Config, names: Collection[str]) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import importlib.util
 import os
 import secrets
@@ -29,6 +28,7 @@ from geoagent.agent.endpoint import RENEW_S, Endpoint, endpoint_file
 from geoagent.agent.prompt import HEALTH
 from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError, exit_code
+from geoagent.files import sha256
 from geoagent.progress import Progress
 from geoagent.run import Run
 
@@ -270,8 +270,7 @@ def _revision(settings: AgentConfig) -> str:
     """First 16 digits of the SHA-256 of the model file; empty for hub names."""
     if settings.backend != "llama_cpp":
         return ""
-    with model_file(settings.model).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256(model_file(settings.model))[:16]
 
 
 def _send_output_to(log: Path) -> None:

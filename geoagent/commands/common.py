@@ -109,10 +109,9 @@ class Rows:
         if not self._progress or self._file is None or not sys.stderr.isatty():
             yield lambda _: None
             return
-        from rich.console import Console
-        from rich.progress import Progress
+        from geoagent.progress import progress_bar
 
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("reading", total=self._file.stat().st_size)
             yield lambda done: progress.update(task, completed=done)
 

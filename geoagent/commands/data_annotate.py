@@ -54,14 +54,12 @@ def _annotate(options: argparse.Namespace) -> int:
 
 def _run(work: FolderAnnotation) -> None:
     """With a bar, if somebody is to see it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from geoagent.progress import progress_bar
+
     looks = ("annotating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *looks, console=console, disable=not console.is_terminal, transient=True
-    ) as progress:
+    with progress_bar(*looks) as progress:
         pending = len(work.pending)
         total = len(work.records)
         task = progress.add_task("annotating", total=total, completed=total - pending)

@@ -245,12 +245,22 @@ def coordinate(row: Mapping[str, Any], name: str, limit: float) -> float:
     value = row.get(name)
     if value is None:
         raise ValueError(f"{name}: missing")
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = as_number(value)
     if not math.isfinite(number):
         raise ValueError(f"{name}: {str(value)[:40]!r} is not a number")
+    return within(number, name, limit)
+
+
+def as_number(value: Any) -> float:
+    """A number, or a text that is one, as in a CSV; NaN for everything else."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def within(number: float, name: str, limit: float) -> float:
+    """The number, if it is within ±limit; ValueError otherwise."""
     if abs(number) > limit:
         raise ValueError(f"{name}: {number:g} is out of range (−{limit:g} to {limit:g})")
     return number

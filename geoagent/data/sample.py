@@ -16,6 +16,7 @@ from geoagent.data.record import RECORDS_FILE, Record
 from geoagent.data.scenes import render
 from geoagent.errors import UsageError
 from geoagent.files import read_json, sweep_parts, write_json, write_jsonl
+from geoagent.progress import tracked
 
 HELDOUT_PER_COUNTRY: Final = 2
 VERSION: Final = 3
@@ -78,15 +79,8 @@ def _put(part: Path, folder: Path, wanted: dict[str, int]) -> None:
 
 
 def _draw(folder: Path, scenes_per_country: int, seed: int) -> Iterator[Record]:
-    from rich.console import Console
-    from rich.progress import track
-
     scenes = list(_plan(scenes_per_country))
-    console = Console(stderr=True)
-    quiet = not console.is_terminal
-    for split, index, country, city in track(
-        scenes, "drawing scenes", console=console, disable=quiet, transient=True
-    ):
+    for split, index, country, city in tracked(scenes, "drawing scenes"):
         name = f"{split}-{country.code.lower()}-{index:03d}"
         key = f"{seed}/{name}"
         scene = render(country, city, key)

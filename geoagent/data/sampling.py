@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -26,6 +25,7 @@ from geoagent.files import new_folder, require_new, write_atomic, write_json, wr
 from geoagent.geo.build import version
 from geoagent.geo.cells import populations
 from geoagent.geo.countries import countries
+from geoagent.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -62,7 +62,7 @@ def sample(
     the image's path. UsageError: a source has too few usable rows, or the folder exists already.
     """
     _check(sources, folder)
-    with _progress() as bar:
+    with progress_bar() as bar:
         draws = {source.name: _drawn(source, seed, split, bar) for source in sources}
         if folder is None:
             return draws
@@ -227,14 +227,3 @@ def unknown_of(drawn: Draw) -> dict[str, list[str]]:
         name: [code for code in codes if has[code]] for name, codes in unknown_figures().items()
     }
     return {name: codes for name, codes in found.items() if codes}
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Bars on standard error, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        yield bar

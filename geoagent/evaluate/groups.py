@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.data.annotations import ELEMENTS
+from geoagent.data.record import as_number
 from geoagent.geo.countries import countries, statistics
 
 if TYPE_CHECKING:
@@ -79,10 +79,7 @@ def _value(row: Row, name: str) -> Any:
 def _band(value: Any) -> str:
     if value is None:
         return _NONE
-    try:
-        score = math.nan if isinstance(value, bool) else float(value)  # in a CSV it is a text
-    except (TypeError, ValueError, OverflowError):
-        score = math.nan
+    score = as_number(value)
     if not 0 <= score <= 10:
         raise ValueError(f"locatability: {_shown(value)} is not a number from 0 to 10")
     low = min(int(score // BAND) * BAND, 10 - BAND)

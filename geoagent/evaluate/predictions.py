@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.answer import parse, split_parts
+from geoagent.data.record import as_number, within
 from geoagent.evaluate.groups import Groups, Label, labels
 from geoagent.evaluate.rules import Missing, Rules, answer_text, judge
 from geoagent.geo.distance import EARTH_RADIUS_KM, great_circle_km
@@ -173,15 +174,10 @@ def _degrees_of(rows: Sequence[Row], name: str, limit: float) -> Any:
 def _degrees(value: Any, name: str, limit: float) -> float:
     if value is None:
         return math.nan
-    try:
-        number = math.nan if isinstance(value, bool | str) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = math.nan if isinstance(value, str) else as_number(value)
     if not math.isfinite(number):
         raise ValueError(f"{name}: {_shown(value)} is not a number")
-    if abs(number) > limit:
-        raise ValueError(f"{name}: {number:g} is out of range (−{limit:g} to {limit:g})")
-    return number
+    return within(number, name, limit)
 
 
 def _shown(value: Any) -> str:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from geoagent.compat import leave_out_plugins
 from geoagent.config import ModelConfig
 from geoagent.errors import UsageError
 from geoagent.evaluate.models import Candidate
@@ -91,10 +92,11 @@ class VllmPredictor(Predictor):
 
 def _prepare_vllm() -> None:
     """In this process, so that its order of work, hence its rounding, is the same each time, and
-    so that it ends with this process; quiet, and it sends nothing to its makers.
+    so that it ends with this process; quiet, without plugins, and it sends nothing to its makers.
 
     Call before vLLM is imported.
     """
+    leave_out_plugins()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")

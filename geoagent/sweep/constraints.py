@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.config import Config, is_group, kind_of, value_of
-from geoagent.errors import UsageError
-from geoagent.sweep.fields import nearest
+from geoagent.config import Config
+from geoagent.errors import UsageError, nearest
+from geoagent.vary import is_group, kind_of, value_of
 
 if TYPE_CHECKING:
     from simpleeval import SimpleEval

@@ -20,22 +20,16 @@ from geoagent.config import (
     Config,
     StopEarlyConfig,
     check_environment,
-    dotted,
     read_yaml,
     resolve,
     shown,
-    typed,
-    unchecked,
-    value_of,
-    vary,
 )
-from geoagent.errors import UsageError
+from geoagent.errors import UsageError, nearest
 from geoagent.sweep.constraints import Constraints
 from geoagent.sweep.fields import (
     check_fields,
     check_name,
     metric_names,
-    nearest,
     published_benchmark,
     seed_numbers,
     stage_names,
@@ -45,6 +39,7 @@ from geoagent.sweep.fields import (
 from geoagent.sweep.home import SWEEP_FILE, SweepHome
 from geoagent.sweep.keys import stage_keys
 from geoagent.sweep.points import Point, grid_points, named_points, random_points
+from geoagent.vary import dotted, typed, unchecked, value_of, vary
 
 SWEEPS: Final = CONFIG_ROOT / "sweep"
 _FIELDS: Final = (

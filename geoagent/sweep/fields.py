@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from geoagent.config import REWARD_NAMES
-from geoagent.errors import UsageError
+from geoagent.errors import UsageError, nearest
 from geoagent.stages import STAGES, check_stages
 
 LONGEST_NAME: Final = 60
@@ -46,11 +45,6 @@ def check_fields(values: Any, known: Sequence[str], source: str) -> Mapping[str,
         if key not in known:
             raise UsageError(f"{source}: {key}: unknown key; {nearest(str(key), known)}")
     return {key: value for key, value in values.items() if value is not None}
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
 
 
 def check_name(name: str, source: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from geoagent.config import Config
 from geoagent.stages import STAGES, TRAINING, asks_agent, needs_sft
+from geoagent.vary import value_of
 
 FORMAT: Final = 1
 """Of what is hashed; another number makes all keys new."""
@@ -100,7 +101,7 @@ def _settings(config: Config, stage: str) -> dict[str, Any]:
     if stage == "prepare":
         return _counting(config, "", _SECTIONS | _LATER)
     own: dict[str, Any] = {
-        "model": {key.partition(".")[2]: _value(config, key) for key in sorted(_LATER)},
+        "model": {key.partition(".")[2]: value_of(config, key) for key in sorted(_LATER)},
         stage: _counting(getattr(config, stage), f"{stage}."),
     }
     if stage == "grpo" or (stage == "eval" and config.eval.rewards):
@@ -122,11 +123,6 @@ def _rewards(config: Config) -> dict[str, Any]:
     unused = (name for name, users in _ONLY_FOR.items() if not users & weights.keys())
     found = _counting(rewards, "rewards.", frozenset(f"rewards.{name}" for name in unused))
     return {**found, "weights": weights}
-
-
-def _value(config: Config, key: str) -> Any:
-    section, _, name = key.partition(".")
-    return getattr(getattr(config, section), name)
 
 
 def _counting(node: Any, prefix: str, without: frozenset[str] = frozenset()) -> Any:

@@ -9,18 +9,18 @@ from geoagent.report.charts import Chart
 from geoagent.report.page import FILE, template
 from geoagent.sweep.effects import Effects, front_table, levels_table, trends_table
 from geoagent.sweep.results import Results
-from geoagent.sweep.tables import sweep_table
+from geoagent.sweep.tables import SweepTable
 
 
 def sweep_page(
     results: Results,
+    table: SweepTable,
     found: Effects,
     effect_charts: Sequence[Chart],
     front_chart: Chart | None,
     curves: Sequence[Chart],
 ) -> str:
     """The page of HOME/results; charts are drawn already, as they are files of their own too."""
-    table = sweep_table(results)
     tables = (levels_table(found, results.metrics), trends_table(found, results.metrics))
     return template("sweep.html").render(
         title=results.home.title,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from geoagent.config import GROUPS, all_keys, dotted, is_group, kind_of, typed
+from geoagent.config import GROUPS, all_keys
 from geoagent.errors import UsageError
 from geoagent.sweep.constraints import Constraints
 from geoagent.sweep.fields import (
@@ -26,6 +26,7 @@ from geoagent.sweep.fields import (
     whole,
 )
 from geoagent.sweep.keys import IGNORED
+from geoagent.vary import dotted, is_group, kind_of, typed
 
 MAX_POINTS: Final = 10_000
 """More are a slip of the pen."""

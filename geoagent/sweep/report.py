@@ -28,8 +28,6 @@ from geoagent.sweep.tables import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from geoagent.sweep.home import SweepHome
 
 _SHOWN: Final = 40
@@ -44,30 +42,30 @@ def write_results(home: SweepHome) -> Results:
 
     Works while trials are unfinished or have failed, and if none has finished.
     """
-    results = _write_tables(home)
-    _show(results)
+    results = collect(home)
+    table = sweep_table(results)
+    _write_tables(results, table)
+    _show(results, table)
     sys.stdout.flush()
-    _write_pictures(results, home.path / RESULTS)
+    _write_pictures(results, table)
     write_board(results)
     return results
 
 
-def _write_tables(home: SweepHome) -> Results:
+def _write_tables(results: Results, table: SweepTable) -> None:
     """The table in its forms, and the trials."""
-    results = collect(home)
-    folder, title = home.path / RESULTS, home.title
-    table = sweep_table(results)
+    folder, title = results.home.path / RESULTS, results.home.title
     write_atomic(folder / "table.txt", text(table, title))
     write_atomic(folder / "table.md", markdown(table, title))
     write_atomic(folder / "table.tex", latex(table, title))
     write_atomic(folder / "trials.csv", csv_text(results))
     write_json(folder / "results.json", document(results))
-    return results
 
 
-def _write_pictures(results: Results, folder: Path) -> None:
+def _write_pictures(results: Results, table: SweepTable) -> None:
     """The page, its pictures as files, and effects as Markdown; pictures of an earlier time that
     are none any more are removed."""
+    folder = results.home.path / RESULTS
     found = effects(results)
     write_atomic(folder / "effects.md", _effects_text(results, found))
     drawn = effect_charts(found, results.metrics)
@@ -80,7 +78,7 @@ def _write_pictures(results: Results, folder: Path) -> None:
     for left in folder.glob("*.png"):
         if left.name.startswith(_PICTURES) and left.name not in written:
             left.unlink()
-    write_atomic(folder / FILE, sweep_page(results, found, drawn, front, curves))
+    write_atomic(folder / FILE, sweep_page(results, table, found, drawn, front, curves))
 
 
 def _effects_text(results: Results, found: Effects) -> str:
@@ -95,11 +93,10 @@ def _effects_text(results: Results, found: Effects) -> str:
     return "\n".join(parts) or "No main effects and no trade-off: too few points have figures.\n"
 
 
-def _show(results: Results) -> None:
+def _show(results: Results, table: SweepTable) -> None:
     """Print the table, and how many trials are not done; of many points the best by the first
     metric."""
-    table = _shortened(sweep_table(results), results)
-    print_table(table, results.home.title)
+    print_table(_shortened(table, results), results.home.title)
     counts = [f"{count} {state}" for state, count in results.states().items() if count]
     print(f"{len(results.trials)} trials: {', '.join(counts) or 'none'}")
     if not results.names:

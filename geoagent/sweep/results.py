@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from geoagent.files import read_if_there
+from geoagent.progress import tracked
 from geoagent.report.published import Published, published
 from geoagent.report.published import Row as PublishedRow
 from geoagent.stages import STAGES
+from geoagent.sweep.points import SHARED
 
 if TYPE_CHECKING:
     from geoagent.run import Run
@@ -138,9 +140,10 @@ def collect(home: SweepHome) -> Results:
     """
     varied = tuple(dict.fromkeys(key for row in home.rows for key in row.settings))
     known = published(home.published) if home.published else None
+    runs = [(row, seed, folder) for row in home.rows for seed, folder in row.runs.items()]
     trials = {
         (row.point, seed): _trial(home.run(folder), row, int(seed), varied)
-        for row, seed, folder in _shown_progress(home)
+        for row, seed, folder in tracked(runs, "reading runs")
     }
     points = tuple(
         PointResult(
@@ -161,17 +164,6 @@ def collect(home: SweepHome) -> Results:
         benchmark=known,
         notes=tuple(_notes(home, known, points, sorted(known_names), unknown)),
     )
-
-
-def _shown_progress(home: SweepHome) -> Iterator[tuple[Row, str, str]]:
-    """Row, seed and folder of each trial, with a bar on standard error."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    runs = [(row, seed, folder) for row in home.rows for seed, folder in row.runs.items()]
-    quiet = not console.is_terminal
-    yield from track(runs, "reading runs", console=console, disable=quiet, transient=True)
 
 
 def _published_row(known: Published | None, row: Row) -> PublishedRow | None:
@@ -361,7 +353,7 @@ def _unknown(unknown: Sequence[str], names: Sequence[str]) -> str:
 def _left_out(home: SweepHome) -> Iterator[str]:
     """Runs of the folder that no row has any more: what they measured is of other settings."""
     shown = {folder for row in home.rows for folder in row.runs.values()}
-    shared = tuple(f"shared-{stage}-s" for stage in STAGES)
+    shared = tuple(f"{SHARED}-{stage}-s" for stage in STAGES)
     runs = sorted(
         folder
         for folder in {*home.stages.values()} - shown

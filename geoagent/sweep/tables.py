@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -327,19 +327,7 @@ def text(table: SweepTable, title: str) -> str:
 
 def markdown(table: SweepTable, title: str) -> str:
     """A pipe table, the best bold, and the notes as a list."""
-    from tabulate import tabulate
-
-    rows = [
-        [f"**{_pipe(cell.text)}**" if cell.best else _pipe(cell.text) for cell in row]
-        for row in table.rows
-    ]
-    body = tabulate(
-        rows,
-        [_pipe(name) for name in table.headings],
-        tablefmt="pipe",
-        disable_numparse=True,
-        colalign=[_side(table, number) for number in range(len(table.headings))] if rows else None,
-    )
+    body = _tabulated(table, "pipe", _pipe, "**{}**")
     lines = [f"- {_pipe(line)}" for line in table.notes]
     lines += [f"- failed: {_pipe(line)}" for line in table.problems]
     return "\n".join([f"## {_pipe(title)}", "", body, "", *lines]).rstrip() + "\n"
@@ -353,25 +341,27 @@ def _pipe(text: str) -> str:
     return one_line(text).translate(_MARKS)
 
 
-def _side(table: SweepTable, number: int) -> str:
-    return "left" if number in table.texts else "right"
+def _tabulated(table: SweepTable, form: str, escaped: Callable[[str], str], bold: str) -> str:
+    """Headings and rows in one of tabulate's forms; `bold` has a place for a cell's text."""
+    from tabulate import tabulate
+
+    rows = [
+        [bold.format(escaped(cell.text)) if cell.best else escaped(cell.text) for cell in row]
+        for row in table.rows
+    ]
+    sides = ["left" if n in table.texts else "right" for n in range(len(table.headings))]
+    return tabulate(
+        rows,
+        [escaped(name) for name in table.headings],
+        tablefmt=form,
+        disable_numparse=True,
+        colalign=sides if rows else None,
+    )
 
 
 def latex(table: SweepTable, title: str) -> str:
     """A table of the package booktabs, the best bold, notes and failures as comments."""
-    from tabulate import tabulate
-
-    rows = [
-        [rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text) for cell in row]
-        for row in table.rows
-    ]
-    body = tabulate(
-        rows,
-        [_tex(name) for name in table.headings],
-        tablefmt="latex_raw",
-        disable_numparse=True,
-        colalign=[_side(table, number) for number in range(len(table.headings))] if rows else None,
-    )
+    body = _tabulated(table, "latex_raw", _tex, r"\textbf{{{}}}")
     for rule in ("toprule", "midrule", "bottomrule"):  # no cell has a backslash that is not ours
         body = body.replace(r"\hline", rf"\{rule}", 1)
     notes = [f"% {one_line(line)}" for line in (*table.notes, *table.problems)]

@@ -754,7 +754,7 @@ def test_locate_without_a_usable_image_loads_no_model(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("geoagent.commands.locate._predictor", None)
+    monkeypatch.setattr("geoagent.commands.locate._load", None)
     assert "not an image" in refused(
         capsys, "locate", str(tmp_path / "text.jpg"), "--run", str(run.path)
     )

@@ -140,10 +140,32 @@ def test_settings_that_would_only_fail_later(setting: str, problem: str) -> None
         resolve([setting])
 
 
-@pytest.mark.parametrize("setting", ["runtime=apptainer", "train_image=a.sif"])
-def test_images_are_not_silently_left_out(setting: str) -> None:
-    with pytest.raises(UsageError, match=r"container: images are not there yet"):
-        resolve([f"container.{setting}"])
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ("runtime=apptainer", "train_image: is needed with container.runtime"),
+        ("agent_image=a.sif", "train_image: is needed with container.agent_image"),
+        ("train_image=a.sif@", "train_image: '' is no digest (sha256: and 64 hex digits)"),
+        ("runtime=apptainer train_image=a.sif@sha256:12", "train_image: 'sha256:12' is no digest"),
+        ("runtime=docker", "runtime: 'docker' is none of none, apptainer, charliecloud"),
+        ("runtime=apptainer train_image=a binds=[data]", "binds: 'data' is not SOURCE[:TARGET"),
+        ("runtime=apptainer train_image=a binds=[/a:/b:xx]", "binds: '/a:/b:xx' is not SOURCE"),
+        ("runtime=apptainer train_image=a binds=['/a,b']", "binds: '/a,b' is not SOURCE"),
+        ("runtime=apptainer train_image=a environment=[A=b]", "environment: 'A=b' is no name"),
+        ("train_image=a environment=[HOME]", "environment: HOME is the image's own, or is set"),
+    ],
+)
+def test_images_that_cannot_be_used(settings: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"container.{problem}")):
+        resolve([f"container.{setting}" for setting in settings.split()])
+
+
+@pytest.mark.parametrize(
+    "setting", ["container.environment={A: b}", "container.binds.0=/x", "cluster.modules={a: b}"]
+)
+def test_a_list_for_a_mapping_and_a_mapping_for_a_list(setting: str) -> None:
+    with pytest.raises(UsageError, match="command line: "):
+        resolve([setting])
 
 
 FILES = {

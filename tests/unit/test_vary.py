@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoagent.config import Config, dotted, load, resolve, vary
+from geoagent.config import Config, load, resolve
 from geoagent.errors import UsageError
+from geoagent.vary import dotted, vary
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "seed": st.integers(-1, 9),

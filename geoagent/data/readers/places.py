@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from geoagent.answer import parse
 from geoagent.data.readers.fields import ANSWER
+from geoagent.data.record import as_number
 
 NEAR_KM: Final = 50.0
 """How far from a city's centre a point may be and still be named after the city."""
@@ -34,7 +34,7 @@ def name_places(rows: Sequence[dict[str, Any]]) -> None:
 def _name(missing: Sequence[dict[str, Any]]) -> None:
     from geoagent.geo.reverse import reverse_many
 
-    points = [(_degrees(row.get("latitude")), _degrees(row.get("longitude"))) for row in missing]
+    points = [(as_number(row.get("latitude")), as_number(row.get("longitude"))) for row in missing]
     spots = reverse_many([one for one, _ in points], [other for _, other in points])
     for row, spot in zip(missing, spots, strict=True):
         if spot is None or spot.country_code is None:
@@ -62,14 +62,6 @@ def _add(row: dict[str, Any], names: dict[str, str | None]) -> None:
         row |= new
         row["country_code"] = names["country_code"]
         row["place_from"] = f"publisher, {REVERSE}" if stated else REVERSE
-
-
-def _degrees(value: Any) -> float:
-    """NaN for what is no number; whether it is in range is checked later."""
-    try:
-        return math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
 
 
 @lru_cache(maxsize=10_000)

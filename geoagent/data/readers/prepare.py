@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,7 @@ from geoagent.data.readers.plan import Plan, PlannedFile
 from geoagent.data.record import DATASET_FILE, Record
 from geoagent.errors import UsageError
 from geoagent.files import claimed, read_if_there, write_json
+from geoagent.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -303,22 +304,12 @@ def _by_count(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _progress() -> Progress:
+    from rich.progress import BarColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns,
-        TextColumn("{task.fields[detail]}"),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as progress:
-        yield progress
+    return progress_bar(
+        "{task.description}", BarColumn(), TimeRemainingColumn(), "{task.fields[detail]}"
+    )
 
 
 def _say(message: str) -> None:

@@ -16,6 +16,7 @@ from geoagent.evaluate.groups import Groups, labels
 from geoagent.evaluate.intervals import mean_interval
 from geoagent.evaluate.rules import Missing
 from geoagent.files import append_jsonl, read_json, write_json, write_jsonl
+from geoagent.progress import progress_bar
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -138,16 +139,12 @@ def _sample(row: Row, record: Record, images: Path) -> Sample:
 
 def _shown(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
     """Some of the numbers at a time, with a bar for whoever watches."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("judging chains", total=len(numbers))
+    with progress_bar() as shown:
+        task = shown.add_task("judging chains", total=len(numbers))
         for start in range(0, len(numbers), _AT_ONCE):
             some = numbers[start : start + _AT_ONCE]
             yield some
-            bar.advance(task, len(some))
+            shown.advance(task, len(some))
 
 
 def figures(rows: Sequence[Row], scored: Sequence[Row], by: Sequence[str] = ()) -> dict[str, Any]:

@@ -14,6 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# A table that is wider than a phone scrolls in a box of its own; what is inside an SVG is clipped.
+STICKING_OUT = """
+[...document.querySelectorAll("body *")].filter(element => {
+  const box = element.getBoundingClientRect();
+  const out = box.width > 0 && box.right > document.documentElement.clientWidth + 0.5;
+  return out && !element.closest(".scroll > *") && !element.closest("svg");
+}).map(element => element.outerHTML.slice(0, 120))
+"""
+BROKEN = "[...document.images].filter(image => !image.naturalWidth).length"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -109,6 +118,18 @@ class Page:
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "scale": 1, "width": size["width"], "height": size["height"]}
         return {"clip": clip}
+
+
+def check(page: Page, file: Path) -> None:
+    """A page is in order, bright and dark, on a desk and on a phone: it complains about nothing,
+    asks for nothing else, and nothing sticks out."""
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light")):
+        page.open(file, width, scheme=scheme)
+        assert page.problems() == []
+        assert page.requests() == [file.resolve().as_uri()]
+        assert page.run(STICKING_OUT) == []
+        assert page.run("document.documentElement.scrollWidth") == width
+        assert page.run(BROKEN) == 0
 
 
 @contextmanager

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoagent.config import Config, all_keys, kind_of, resolve, unchecked, value_of, vary
+from geoagent.config import Config, all_keys, resolve
 from geoagent.sweep.keys import FORMAT, IGNORED, short, stage_keys
+from geoagent.vary import kind_of, unchecked, value_of, vary
 
 ALL = ("sft", "grpo", "eval")
 EVERYTHING = vary(
