@@ -110,6 +110,9 @@ class DataConfig:
     """Only for the rendered sample: training scenes a country."""
     limit: int | None = _limited(None, low=1)
     """Use only the first rows of each split; for trying things out."""
+    answer: str = _limited("address", choices=("address", "coordinates"))
+    """What the model is asked for and learns to write: `address`, Country; Region; Place, or
+    `coordinates` (GRE)."""
     strict: bool = False
     """Stop at the first row that is refused, instead of leaving it out and reporting it."""
 
@@ -175,11 +178,9 @@ class StopEarlyConfig:
 
 
 @dataclass
-class GrpoConfig:
-    """Group relative policy optimisation (GeoAgent stage 2)."""
+class PolicyConfig:
+    """Group relative policy optimisation, whatever it learns."""
 
-    start_from: str = _limited("sft", choices=("sft", "base"))
-    """`sft` continues from this run's SFT checkpoint; `base` is the ablation without SFT."""
     learning_rate: float = _limited(1e-5, above=0.0)
     """At its highest."""
     epochs: float = _limited(1.0, above=0.0)
@@ -232,6 +233,34 @@ class GrpoConfig:
     """Steps between two points of the curves."""
     log_completions: bool = True
     """Keep the completions in the stage's folder."""
+
+
+@dataclass
+class JudgeConfig(PolicyConfig):
+    """GRPO on judging predictions true or false (GRE's RL-I), before that of `grpo`."""
+
+    start_from: str = _limited("sft", choices=("sft", "base"))
+    """`sft` continues from this run's SFT checkpoint."""
+    path: str | None = None
+    """Dataset folder with `label`, `predicted_cot` and `predicted_answer`, such as
+    `geoagent data make-judge` writes; null: the stage judge_data makes one of this run's own
+    predictions."""
+    threshold_km: float = _limited(200.0, above=0.0)
+    """A prediction is true if it is nearer than this. The paper does not give its own."""
+    draws: int = _limited(2, low=1)
+    """Predictions that judge_data samples for each picture of the training split, at
+    grpo.temperature."""
+    weights: dict[str, float] = field(default_factory=lambda: {"judge": 1.0, "format": 1.0})
+    """Rewards of this stage; those of `grpo` are in rewards.weights."""
+
+
+@dataclass
+class GrpoConfig(PolicyConfig):
+    """Group relative policy optimisation on places (GeoAgent's stage 2, GRE's RL-II)."""
+
+    start_from: str = _limited("sft", choices=("sft", "judge", "base"))
+    """The checkpoint of this run that it continues: of `sft`, or of `judge` (GRE); `base` is the
+    ablation without either."""
     stop_early: StopEarlyConfig = field(default_factory=StopEarlyConfig)
 
 
@@ -399,7 +428,9 @@ class RolloutConfig:
     """The loop of thought, tool call and observation, as GeoVista has it."""
 
     train: bool = False
-    """GRPO's completions are made with tools, over several turns."""
+    """SFT learns trajectories, and GRPO's completions are made with tools, over several turns."""
+    eval: bool = False
+    """The evaluated completions are made with tools."""
     turns: int = _limited(6, low=1)
     """Completions for one image; the last has to answer."""
     crops: int = _limited(5, low=0)
@@ -496,6 +527,8 @@ class ClusterConfig:
     """Check the nodes of a Slurm job before it trains."""
     prepare: StageResources = field(default_factory=StageResources)
     sft: StageResources = field(default_factory=StageResources)
+    judge_data: StageResources = field(default_factory=StageResources)
+    judge: StageResources = field(default_factory=StageResources)
     grpo: StageResources = field(default_factory=StageResources)
     eval: StageResources = field(default_factory=StageResources)
     agent: StageResources = field(default_factory=StageResources)
@@ -528,11 +561,14 @@ class Config:
     """Name of the run directory; null: a name from the date and the stages."""
     runs_dir: str = "runs"
     """Folder that run directories are made in."""
+    stages: list[str] = field(default_factory=list)
+    """What `submit` without a stage submits; a recipe says it."""
     seed: int = _limited(0, low=0)
     """Of training, sampling and the tiny model; a sweep varies it."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     sft: SftConfig = field(default_factory=SftConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
