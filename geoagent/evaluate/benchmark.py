@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import geoagent.data
 from geoagent.data.needs import evaluation_split
-from geoagent.data.prompt import QUESTION
+from geoagent.data.prompt import question
 from geoagent.data.record import RECORDS_FILE, Record, image_root, read_records
 from geoagent.data.swift import truth
 from geoagent.errors import UsageError
@@ -304,6 +304,7 @@ class Evaluation:
         root = image_root(self.benchmark.folder)
         return predictor.complete(
             [root / record.image for record in batch],
+            question(self.config.data.answer),
             settings.max_new_tokens,
             temperature=grpo.temperature if draw else settings.temperature,
             top_p=grpo.top_p if draw else 1.0,
@@ -330,7 +331,7 @@ def _made_with(config: Config, benchmark: Benchmark, candidate: Candidate) -> di
         **asdict(candidate),
         "weights": candidate.weights,
         "samples": [str(benchmark.folder), records.st_size, records.st_mtime_ns],
-        "question": QUESTION,
+        "question": question(config.data.answer),
         "engine": config.eval.engine,
         "seed": config.seed,
         "max_pixels": config.model.max_pixels,
