@@ -20,10 +20,7 @@ POLICY: Final = ("judge", "grpo")
 def check_stages(names: Sequence[str]) -> None:
     """UsageError unless these are stages, and at least one."""
     if not names:
-        raise UsageError(
-            "no stage given, and the configuration names none (stages: […], which a recipe does); "
-            f"there are: {', '.join(STAGES)}"
-        )
+        raise UsageError(f"no stage given; there are: {', '.join(STAGES)}")
     for name in names:
         if name not in STAGES:
             raise UsageError(f"unknown stage '{name}'; {nearest(name, STAGES)}")

@@ -18,7 +18,7 @@ from jobs.advice import resuming
 from jobs.command import command
 from jobs.group import Group, Member, by_seed
 from jobs.lock import submitting
-from jobs.plan import check_stages, make_plan
+from jobs.plan import STAGES, check_stages, make_plan
 from jobs.preflight import problems_of, uses_slurm
 from jobs.rundir import continue_run, find_run, finished_stages, new_run, run_path
 from jobs.state import Jobs
@@ -81,6 +81,11 @@ def submit(request: Request) -> int:
 def _with_stages(request: Request, config: Config) -> Request:
     """The request with the stages that it means; UsageError if there are none, or no such ones."""
     stages = request.stages or config.stages
+    if not stages:
+        raise UsageError(
+            "no stage given, and the configuration names none, as a recipe does (stages: […]); "
+            f"there are: {', '.join(STAGES)}"
+        )
     check_stages(stages)
     return replace(request, stages=stages)
 
