@@ -53,12 +53,13 @@ class ToolScheduler(MultiTurnScheduler):
         """Run the call of a completion. One that was cut off at its maximum length is the last.
 
         `rollout_infos` has all images: ms-swift would otherwise train on the first alone, with as
-        many place-holders as there are images.
+        many place-holders as there are images. At the end it has what the rewards are told.
         """
         done = choice.finish_reason == "length"
+        episode, said = self._episodes[request.uuid], choice.message.content
         if not done:
             try:
-                observation = await self._episodes[request.uuid].step(choice.message.content)
+                observation = await episode.step(said)
             except (OutageError, UsageError) as error:
                 self.leave(error)
             except ImageError as error:
@@ -66,7 +67,11 @@ class ToolScheduler(MultiTurnScheduler):
             done = observation.done
         infos: dict[str, Any] = {"images": list(request.images)}
         if done:
-            episode = self._episodes.pop(request.uuid)
+            del self._episodes[request.uuid]
+            trace = [turn.completion for turn in episode.turns]
+            if not episode.done:  # what was cut off is no turn of the episode
+                trace.append(said)
+            infos |= {"trace": trace, "answered": float(episode.why == "answer")}
             infos |= {"crops": episode.crops, "searches": episode.searches}
         return {"done": done, "rollout_infos": infos}
 
