@@ -7,13 +7,16 @@ Two forms are read: ours (`role` and `content`), and the one of GeoVista's publi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from geoagent.answer import parse
+from geoagent.data.readers.images import stem
 from geoagent.data.record import Record, decode_image, find_image
-from geoagent.rollout.environment import IMAGE_TAG
+from geoagent.files import link_or_copy, write_atomic
+from geoagent.rollout.environment import IMAGE_TAG, Episode
+from geoagent.rollout.zoom import as_png
 
 TRAJECTORY: Final = "trajectory"
 IMAGES: Final = "images"
@@ -83,6 +86,22 @@ def trajectory_row(record: Record, root: Path) -> dict[str, Any]:
         "messages": [dict(message) for message in trajectory.messages],
         "images": [str(path) for path in paths],
     }
+
+
+def with_trajectory(record: Record, picture: Path, episode: Episode, folder: Path) -> Record:
+    """The record with what was said in an episode over its picture, as a record of the dataset
+    folder `folder`, where its images come to lie: the picture, of which that is the file, in
+    images/ (linked, or else copied), the crops in crops/. All names are made of the id. OSError."""
+    name = stem(record.id)
+    image = f"images/{name}{picture.suffix}"
+    link_or_copy(picture, folder / image)
+    images = [image]
+    for crop in episode.images[1:]:
+        assert not isinstance(crop, Path)
+        images.append(f"crops/{name}-{len(images)}.png")
+        write_atomic(folder / images[-1], as_png(crop))
+    extra = {**record.extra, TRAJECTORY: episode.messages, IMAGES: images}
+    return replace(record, image=image, extra=extra)
 
 
 def _message(turn: Any, number: int) -> dict[str, str]:

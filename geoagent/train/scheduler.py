@@ -6,7 +6,6 @@ Needs ms-swift at import, so only what runs inside its training may import this.
 from __future__ import annotations
 
 import base64
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from swift.rollout import MultiTurnScheduler
 from geoagent.config import RolloutConfig
 from geoagent.errors import OutageError, UsageError
 from geoagent.rollout.environment import Episode
-from geoagent.rollout.zoom import ImageError
+from geoagent.rollout.zoom import ImageError, as_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +79,5 @@ class ToolScheduler(MultiTurnScheduler):
         observation = self._episodes[request.uuid].turns[-1].observation
         request.messages.append({"role": "user", "content": observation.text})
         if observation.image is not None:
-            content = io.BytesIO()
-            observation.image.save(content, "PNG")
-            request.images.append(base64.b64encode(content.getvalue()).decode())
+            request.images.append(base64.b64encode(as_png(observation.image)).decode())
         return {"infer_request": request}
