@@ -22,14 +22,15 @@ _SHOWN: Final = 600
 
 
 def turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The turns of a row of predictions, as `Episode.trace` has them; none if it was predicted
-    without tools. ValueError if they are of another form."""
-    found = row.get("trace")
-    if found is None:
+    """The turns of a row of predictions, whose `trace` is what `Episode.trace` gives; none if it
+    was predicted without tools. ValueError if they are of another form."""
+    trace = row.get("trace")
+    if trace is None:
         return []
-    usable = isinstance(found, list) and all(isinstance(turn, dict) for turn in found)
+    found = trace.get("turns") if isinstance(trace, dict) else None
+    usable = isinstance(found, list) and found and all(isinstance(turn, dict) for turn in found)
     if not usable or not all(isinstance(turn.get("completion"), str) for turn in found):
-        raise ValueError("trace: not a list of turns, each with a text 'completion'")
+        raise ValueError("trace: has no turns, each with a text 'completion'")
     return list(found)
 
 
