@@ -131,6 +131,21 @@ def read_if_there(path: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def link_or_copy(source: Path, target: Path) -> str | None:
+    """Give a file a second name by a hard link, or else copy it: `linked`, `copied`, or None if
+    there is something of that name already. A copy is whole or not there."""
+    if target.exists():
+        return None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, one without links, or somebody else's file
+        with source.open("rb") as original, _replacing(target, 0o644) as copy:
+            shutil.copyfileobj(original, copy)
+        return "copied"
+    return "linked"
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, beside the one that it becomes when all went well; it is removed otherwise.

@@ -70,8 +70,18 @@ def _rewards(result: dict[str, Any]) -> Table:
 
 
 def remarks(result: Mapping[str, Any]) -> list[str]:
-    """What is to be said beside the figures: the agent's share, and what GRPO gained."""
-    return [*_agent(result), *_paid_for(result)]
+    """What is to be said beside the figures: how tools were used, the agent's share, and what GRPO
+    gained."""
+    return [*_tools(result), *_agent(result), *_paid_for(result)]
+
+
+def _tools(result: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{NAMES.get(name, name)}: {used['turns']:.1f} turns, {used['crops']:.1f} crops and "
+        f"{used['searches']:.1f} searches an image; {used['answered']:.0%} ended with an answer"
+        for name, figures in result["models"].items()
+        if (used := figures.get("tools"))
+    ]
 
 
 def _agent(result: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from geoagent.answer import parse
 from geoagent.errors import UsageError
 from geoagent.files import require_new, write_atomic, write_json
 from geoagent.rollout.tools import ZOOM, as_data
+from geoagent.rollout.zoom import as_png
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,15 +72,10 @@ class Trace:
         return file
 
     def _save(self, crop: Image) -> Path:
-        import io
-
         names = self._crops[-1]
         file = self._folder / f"{len(self._episodes):03d}-{len(names) + 1}.png"
-        content = io.BytesIO()
-        crop.save(content, "PNG")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(file, content.getvalue())
+            write_atomic(file, as_png(crop))
         except OSError as error:
             raise UsageError(f"{file}: cannot be written ({error.strerror})") from error
         names.append(f"{self._folder.name}/{file.name}")

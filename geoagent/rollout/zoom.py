@@ -6,6 +6,7 @@ header before a pixel is read, and a crop never has more than 2048 · 1024 pixel
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from collections.abc import Sequence
@@ -108,3 +109,10 @@ def zoom(image: Image, bbox_2d: Sequence[float]) -> Image:
     except (OSError, SyntaxError, ValueError, Images.DecompressionBombError) as error:
         raise ImageError(f"the image cannot be decoded ({error})") from error
     return part.resize(size, Images.Resampling.BICUBIC)
+
+
+def as_png(crop: Image) -> bytes:
+    """A crop as a file that has every pixel as it is."""
+    content = io.BytesIO()
+    crop.save(content, "PNG")
+    return content.getvalue()
