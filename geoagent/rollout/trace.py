@@ -1,8 +1,9 @@
-"""What an episode does, for whoever watches, and as a file that it can be looked at in later."""
+"""What an episode does, for whoever watches, and as it can be looked at later."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,28 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 600
 """Characters of a thought or of results for a person to read; the trace has all of them."""
+
+
+def turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The turns of a row of predictions, whose `trace` is what `Episode.trace` gives; none if it
+    was predicted without tools. ValueError if they are of another form."""
+    trace = row.get("trace")
+    if trace is None:
+        return []
+    found = trace.get("turns") if isinstance(trace, dict) else None
+    usable = isinstance(found, list) and found and all(isinstance(turn, dict) for turn in found)
+    if not usable or not all(isinstance(turn.get("completion"), str) for turn in found):
+        raise ValueError("trace: has no turns, each with a text 'completion'")
+    return list(found)
+
+
+def completions(row: Mapping[str, Any]) -> list[str]:
+    """All that a model has written for a row, turn by turn. ValueError if that can't be told."""
+    if found := turns(row):
+        return [turn["completion"] for turn in found]
+    if not isinstance(row.get("completion"), str):
+        raise ValueError("no text in column 'completion'")
+    return [row["completion"]]
 
 
 class Trace:
