@@ -29,10 +29,13 @@ def turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     if trace is None:
         return []
     found = trace.get("turns") if isinstance(trace, dict) else None
-    usable = isinstance(found, list) and found and all(isinstance(turn, dict) for turn in found)
-    if not usable or not all(isinstance(turn.get("completion"), str) for turn in found):
+    if not isinstance(found, list) or not found or not all(map(_is_turn, found)):
         raise ValueError("trace: has no turns, each with a text 'completion'")
-    return list(found)
+    return found
+
+
+def _is_turn(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("completion"), str)
 
 
 def completions(row: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.data.needs import Contents, check_needs, evaluation_split, glance
-from geoagent.data.prompt import QUESTION
+from geoagent.data.prompt import question
 from geoagent.data.record import REJECTED_FILE, Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
 from geoagent.errors import UsageError
@@ -49,13 +49,13 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     contents = _contents(config, records, chains, heldout)
     check_needs(config, folder, then, contents, _why(rejected))
     for stage in ("sft", "grpo"):
-        write_swift_jsonl(records, folder, stage, run.dataset(stage))
+        write_swift_jsonl(records, folder, stage, run.dataset(stage), data.answer)
     summary = _summary(run, records, heldout, rejected) + _unused(config, folder)
     progress.update(1, "making the model" if config.model.kind == "tiny" else "")
     if config.model.kind == "tiny":
         from geoagent.train.tiny import build_tiny
 
-        build_tiny(run.model, config.model.tiny, _texts(chains), config.seed)
+        build_tiny(run.model, config.model.tiny, _texts(chains, data.answer), config.seed)
     progress.update(3, "done")
     return {
         "summary": summary,
@@ -108,10 +108,10 @@ def dataset_folder(config: Config) -> Path:
     return folder.resolve()
 
 
-def _texts(records: list[Record]) -> list[str]:
+def _texts(records: list[Record], answer: str) -> list[str]:
     """What the tiny model's tokenizer is trained on; the prompt counts as often as it is read."""
-    prompt = f"system\nYou are a helpful assistant.\nuser\n{QUESTION}\nassistant\n"
-    return [text for record in records for text in (prompt, completion(record))]
+    prompt = f"system\nYou are a helpful assistant.\nuser\n{question(answer)}\nassistant\n"
+    return [text for record in records for text in (prompt, completion(record, answer))]
 
 
 def _why(rejected: list[Rejected]) -> str:
