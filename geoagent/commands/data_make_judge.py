@@ -14,11 +14,11 @@ from geoagent.files import read_if_there, require_new
 from geoagent.run import Run
 
 if TYPE_CHECKING:
-    from geoagent.data.judge import Pool
+    from geoagent.data.make_judge import Pool
 
 
 def _make_judge(options: argparse.Namespace) -> int:
-    from geoagent.data.judge import draw, summarised, write_judge
+    from geoagent.data.make_judge import draw, summarised, write_judge
 
     if not options.dry_run:
         require_new(options.target)
@@ -69,7 +69,7 @@ def _dataset(file: Path) -> Path:
 
 def _pool(files: list[Path], folder: Path, options: argparse.Namespace) -> tuple[Pool, int]:
     """What can be judged, and how many rows were refused, which are told on standard error."""
-    from geoagent.data.judge import Place, Pool, predicted_records
+    from geoagent.data.make_judge import Place, Pool, predicted_records
 
     records = predicted_records(folder, files)
     pool = Pool(records, options.threshold_km, options.model)

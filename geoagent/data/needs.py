@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from geoagent.data.judge import SPLIT, to_judge
 from geoagent.data.record import DEFAULT_SPLIT, RECORDS_FILE, parse_line, read_lines
 from geoagent.errors import UsageError
 
@@ -67,7 +68,7 @@ def check_needs(
         return
     data = config.data
     there = contents.listed()
-    if not contents.splits[data.train_split] and {"sft", "grpo"} & {*stages}:
+    if not contents.splits[data.train_split] and {"sft", "judge_data", "grpo"} & {*stages}:
         raise UsageError(
             f"{folder}: no usable record in split '{data.train_split}' (data.train_split) to train "
             f"on; its splits: {there}{why}"
@@ -79,6 +80,23 @@ def check_needs(
         )
     if "eval" in stages and config.eval.path is None:
         check_evaluated(config, folder, contents, why)
+
+
+def check_judge(folder: Path, most_lines: int = _MOST_LINES) -> None:
+    """UsageError if the first lines of a dataset folder hold no row of judge data."""
+    lines = read_lines(folder / RECORDS_FILE)
+    why = ""
+    for row in _rows(text for _, text in islice(lines, most_lines)):
+        try:
+            if str(row.get("split") or DEFAULT_SPLIT) == SPLIT:
+                to_judge(row)
+                return
+        except ValueError as error:
+            why = why or f" ({error})"
+    raise UsageError(
+        f"{folder}: no row of judge data in split '{SPLIT}'{why}; make such a folder with "
+        "geoagent data make-judge, or leave judge.path out: the run then makes its own"
+    )
 
 
 def check_evaluated(config: Config, folder: Path, contents: Contents, why: str = "") -> None:

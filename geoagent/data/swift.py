@@ -43,7 +43,7 @@ def to_swift_rows(
     for record in records:
         row: dict[str, Any] = {"id": record.id, "images": [str(root / record.image)]}
         if stage == "judge":
-            judge = to_judge(record)
+            judge = to_judge(record.extra)
             asked = _asked(judge_question(judge.chain, judge.answer))
             yield {**row, "messages": [asked], "label": judge.label, **truth(record)}
         elif stage == "grpo":

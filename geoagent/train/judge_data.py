@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.data.judge import Place, Pool, draw, predicted_records, write_judge
+from geoagent.data.make_judge import Place, Pool, draw, predicted_records, write_judge
 from geoagent.data.record import DATASET_FILE, RECORDS_FILE, Record, image_root, read_records
 from geoagent.data.swift import write_swift_jsonl
 from geoagent.errors import UsageError

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.data.needs import Contents, check_needs, evaluation_split, glance
-from geoagent.data.prompt import question
+from geoagent.answer import parse
+from geoagent.data.judge import read_judge
+from geoagent.data.needs import Contents, check_judge, check_needs, evaluation_split, glance
+from geoagent.data.prompt import judge_question, question
 from geoagent.data.record import REJECTED_FILE, Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
 from geoagent.errors import UsageError
@@ -25,7 +27,8 @@ STAGE: Final = "prepare"
 
 
 def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
-    """Write data/sft.jsonl, data/grpo.jsonl and data/rejected.jsonl, and the tiny model if asked.
+    """Write data/sft.jsonl, data/grpo.jsonl and data/rejected.jsonl, data/judge.jsonl of judge.path
+    if the stage judge comes `then`, and the tiny model if asked.
 
     Returns counts for done.json. Raises UsageError if one of the stages that come `then` has
     nothing usable to work on.
@@ -51,11 +54,15 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     for stage in ("sft", "grpo"):
         write_swift_jsonl(records, folder, stage, run.dataset(stage), data.answer)
     summary = _summary(run, records, heldout, rejected) + _unused(config, folder)
+    judged = _write_judge(run, config) if "judge" in then else {}
+    summary += judged.pop("summary", "")
     progress.update(1, "making the model" if config.model.kind == "tiny" else "")
     if config.model.kind == "tiny":
         from geoagent.train.tiny import build_tiny
 
-        build_tiny(run.model, config.model.tiny, _texts(chains, data.answer), config.seed)
+        build_tiny(
+            run.model, config.model.tiny, _texts(chains, data.answer, "judge" in then), config.seed
+        )
     progress.update(3, "done")
     return {
         "summary": summary,
@@ -64,6 +71,7 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
         "heldout": len(heldout),
         "rejected": len(rejected),
         "rejected_by_reason": dict(Counter(row.kind for row in rejected)),
+        **judged,
     }
 
 
@@ -94,6 +102,19 @@ def _unused(config: Config, folder: Path) -> str:
     return f"; not used: split {listed}" if others else ""
 
 
+def _write_judge(run: Run, config: Config) -> dict[str, Any]:
+    """Write data/judge.jsonl of the judge data that the configuration names; how many rows."""
+    if config.judge.path is None:
+        return {}
+    folder = Path(config.judge.path)
+    check_judge(folder)
+    records, refused = read_judge(folder, config.data.limit, config.data.strict)
+    write_swift_jsonl(records, folder, "judge", run.dataset("judge"))
+    why = f" ({len(refused)} refused, the first {refused[0]})" if refused else ""
+    told = f"; judge data: {len(records)}{why}"
+    return {"summary": told, "judge": len(records), "judge_rejected": len(refused)}
+
+
 def dataset_folder(config: Config) -> Path:
     """Where the samples are; the bundled sample is built there if it is not yet."""
     data = config.data
@@ -108,10 +129,22 @@ def dataset_folder(config: Config) -> Path:
     return folder.resolve()
 
 
-def _texts(records: list[Record], answer: str) -> list[str]:
-    """What the tiny model's tokenizer is trained on; the prompt counts as often as it is read."""
-    prompt = f"system\nYou are a helpful assistant.\nuser\n{question(answer)}\nassistant\n"
-    return [text for record in records for text in (prompt, completion(record, answer))]
+def _texts(records: list[Record], answer: str, judges: bool) -> list[str]:
+    """What the tiny model's tokenizer is trained on; a question counts as often as it is read."""
+    return [text for record in records for text in _texts_of(record, answer, judges)]
+
+
+def _texts_of(record: Record, answer: str, judges: bool) -> Iterator[str]:
+    said = completion(record, answer)
+    yield _asked(question(answer))
+    yield said
+    if judges:
+        yield _asked(judge_question(record.think or "", parse(said).answer or ""))
+        yield "<think></think><answer>True</answer><think></think><answer>False</answer>"
+
+
+def _asked(text: str) -> str:
+    return f"system\nYou are a helpful assistant.\nuser\n{text}\nassistant\n"
 
 
 def _why(rejected: list[Rejected]) -> str:

@@ -16,7 +16,8 @@ from PIL import Image
 from geoagent import cli
 from geoagent.answer import parse
 from geoagent.config import Config, to_yaml
-from geoagent.data.judge import Entry, Place, Pool, draw, read_prediction, to_judge
+from geoagent.data.judge import to_judge
+from geoagent.data.make_judge import Entry, Place, Pool, draw, read_prediction
 from geoagent.data.prompt import coordinates_answer, judge_question, question
 from geoagent.data.record import Record, read_records, to_record
 from geoagent.data.swift import to_swift_rows
@@ -115,7 +116,7 @@ def test_rows_for_training_hold_question_label_and_truth(tmp_path: Path) -> None
 def test_a_row_that_cannot_be_used_says_why(column: str, value: Any, reason: str) -> None:
     extra = {"label": True, "predicted_cot": "", "predicted_answer": "Peru", column: value}
     with pytest.raises(ValueError, match=reason):
-        to_judge(Record(**{**vars(record()), "extra": extra}))
+        to_judge(extra)
 
 
 # --- labels ----------------------------------------------------------------------------------
@@ -307,7 +308,7 @@ def test_a_folder_of_judge_data(
     assert not rejected
     assert records[0].id == "a#1"
     assert (records[0].latitude, records[0].extra["picture"]) == (PARIS[0], "a")
-    assert [to_judge(each).label for each in records] == [True, False]
+    assert [to_judge(each.extra).label for each in records] == [True, False]
     (row, _) = to_swift_rows(records, tmp_path / "judge", "judge")
     assert row["images"] == [str(dataset / "a.png")]
 

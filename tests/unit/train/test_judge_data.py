@@ -101,7 +101,7 @@ def test_the_training_pictures_become_rows(tmp_path: Path, predictor: type[FakeP
     assert Counter(row["label"] for row in rows) == {True: 8, False: 8}
     records, _ = read_records(run.stage("judge_data") / "dataset", "train")
     for row, record in zip(rows, records, strict=True):
-        judge = to_judge(record)
+        judge = to_judge(record.extra)
         asked_for = judge_question(judge.chain, judge.answer)
         assert row["messages"] == [{"role": "user", "content": f"<image>{asked_for}"}]
         assert row["images"] == [str(tmp_path / "data" / record.image)]
