@@ -8,6 +8,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -322,6 +325,30 @@ def test_what_a_kill_has_cut_is_made_again(stub: Stub, tmp_path: Path) -> None:
     summary = make(source, folder, server)
     assert (summary["kept"], summary["played"], summary["dropped"]) == (2, 1, 0)
     assert {record.id for record in read_records(folder, strict=True)[0]} == {"r0", "r1"}
+
+
+def test_killed_and_started_again(stub: Stub, tmp_path: Path) -> None:
+    source, folder, server = dataset(tmp_path / "set", 20), tmp_path / "out", stub(GOOD)
+    server.delay_s = 0.05
+    words = ["--url", server.endpoint.url, "--model", "m", "--parallel", "2"]
+    command = ["data", "make-trajectories", str(source), str(folder), *words]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "geoagent.cli", *command, "rollout.searches=0"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    file, deadline = folder / "rejected.jsonl", time.monotonic() + 60
+    while not file.exists() or file.read_text().count("\n") < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait(30)
+    done = len(rejected(folder))
+    assert 5 <= done < 20
+    assert main([*command, "rollout.searches=0"]) == 0
+    assert Counter(row["id"] for row in rejected(folder)) == {f"r{n}": 1 for n in range(20)}
+    # Three turns an episode; two episodes were under way, and two calls asked whether it works.
+    assert len(server.requests) <= 3 * 20 + 2 * 3 + 2
 
 
 def test_a_picture_that_the_server_does_not_take(stub: Stub, tmp_path: Path) -> None:
