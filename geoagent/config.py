@@ -893,6 +893,9 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "agent.url", f"'{config.agent.url}' is no address such as http://HOST:8000/v1"
     yield from _geocoder_contradictions(config.rewards.geocoder)
     yield from _search_contradictions(config.rollout.search)
+    if config.data.answer == "coordinates" and (config.rollout.train or config.rollout.eval):
+        reason = "coordinates exclude rollout.train and rollout.eval, which ask for an address"
+        yield "data.answer", reason
     for option in config.cluster.additional:
         if option.replace("_", "-") in _SBATCH_OPTIONS:
             yield f"cluster.additional.{option}", "has a key of its own under cluster; set that"

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from geoagent.data.judge import SPLIT, to_judge
 from geoagent.data.record import DEFAULT_SPLIT, RECORDS_FILE, parse_line, read_lines
 from geoagent.data.trajectory import TRAJECTORY
 from geoagent.errors import UsageError
@@ -95,6 +96,23 @@ def _check_learnable(config: Config, folder: Path, contents: Contents, why: str)
     raise UsageError(
         f"{folder}: no record of split '{split}' has a chain of thought ('think'), which SFT "
         f"learns; for GRPO without SFT set grpo.start_from=base{why}"
+    )
+
+
+def check_judge(folder: Path, most_lines: int = _MOST_LINES) -> None:
+    """UsageError if the first lines of a dataset folder hold no row of judge data."""
+    lines = read_lines(folder / RECORDS_FILE)
+    why = ""
+    for row in _rows(text for _, text in islice(lines, most_lines)):
+        try:
+            if str(row.get("split") or DEFAULT_SPLIT) == SPLIT:
+                to_judge(row)
+                return
+        except ValueError as error:
+            why = why or f" ({error})"
+    raise UsageError(
+        f"{folder}: no row of judge data in split '{SPLIT}'{why}; make such a folder with "
+        "geoagent data make-judge, or leave judge.path out: the run then makes its own"
     )
 
 

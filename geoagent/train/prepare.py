@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.data.needs import Contents, check_needs, evaluation_split, glance
-from geoagent.data.prompt import QUESTION
+from geoagent.answer import parse
+from geoagent.data.judge import read_judge
+from geoagent.data.needs import Contents, check_judge, check_needs, evaluation_split, glance
+from geoagent.data.prompt import judge_question, question
 from geoagent.data.record import REJECTED_FILE, Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
 from geoagent.errors import UsageError
@@ -27,7 +29,8 @@ STAGE: Final = "prepare"
 
 
 def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
-    """Write data/sft.jsonl, data/grpo.jsonl and data/rejected.jsonl, and the tiny model if asked.
+    """Write data/sft.jsonl, data/grpo.jsonl and data/rejected.jsonl, data/judge.jsonl of judge.path
+    if the stage judge comes `then`, and the tiny model if asked.
 
     Returns counts for done.json. Raises UsageError if one of the stages that come `then` has
     nothing usable to work on.
@@ -35,10 +38,7 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     config = run.config()
     progress = Progress(run.progress_file(STAGE), total=3)
     progress.update(0, "opening the gazetteer")
-    # Built once here, not by every training process at the same time.
-    gazetteer()
-    if config.rollout.train or config.rollout.eval:
-        provider(config.rollout.search)
+    _open_indexes(config)
     progress.update(0, "reading the samples")
     folder = dataset_folder(config)
     data = config.data
@@ -50,23 +50,18 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     # A line that is no JSON object belongs to no split and was refused twice.
     rejected = list({row.line: row for row in (*rejected, *bad)}.values())
     chains = [record for record in records if record.think is not None]
-    learnt = len(chains)
-    if config.rollout.train:
-        learnt, unusable = write_cold_start(config, run, folder, records)
-        rejected += unusable
-    else:
-        write_swift_jsonl(records, folder, "sft", run.dataset("sft"))
+    learnt, unusable = _write_sft(config, run, folder, records)
+    rejected += unusable
     write_jsonl(run.data / REJECTED_FILE, [asdict(row) for row in rejected])
     contents = _contents(config, len(records), learnt, len(heldout))
     check_needs(config, folder, then, contents, _why(rejected))
-    write_swift_jsonl(records, folder, "grpo", run.dataset("grpo"))
+    write_swift_jsonl(records, folder, "grpo", run.dataset("grpo"), data.answer)
     summary = _summary(run, records, heldout, rejected) + _unused(config, folder)
-    progress.update(1, "making the model" if config.model.kind == "tiny" else "")
+    judged = _write_judge(run, config) if "judge" in then else {}
+    summary += judged.pop("summary", "")
     if config.model.kind == "tiny":
-        from geoagent.train.tiny import build_tiny
-
-        texts = conversations(run) if config.rollout.train else _texts(chains)
-        build_tiny(run.model, config.model.tiny, texts, config.seed)
+        progress.update(1, "making the model")
+        _build_tiny(config, run, chains, "judge" in then)
     progress.update(3, "done")
     return {
         "summary": summary,
@@ -76,7 +71,34 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
         "heldout": len(heldout),
         "rejected": len(rejected),
         "rejected_by_reason": dict(Counter(row.kind for row in rejected)),
+        **judged,
     }
+
+
+def _open_indexes(config: Config) -> None:
+    """Built once here, not by every training process at the same time."""
+    gazetteer()
+    if config.rollout.train or config.rollout.eval:
+        provider(config.rollout.search)
+
+
+def _write_sft(
+    config: Config, run: Run, folder: Path, records: list[Record]
+) -> tuple[int, list[Rejected]]:
+    """Write data/sft.jsonl; returns how many rows it has, and the records that it could not use."""
+    if config.rollout.train:
+        return write_cold_start(config, run, folder, records)
+    answer = config.data.answer
+    return write_swift_jsonl(records, folder, "sft", run.dataset("sft"), answer), []
+
+
+def _build_tiny(config: Config, run: Run, chains: list[Record], judges: bool) -> None:
+    from geoagent.train.tiny import build_tiny
+
+    texts: Iterable[str] = _texts(chains, config.data.answer, judges)
+    if config.rollout.train:
+        texts = conversations(run)
+    build_tiny(run.model, config.model.tiny, texts, config.seed)
 
 
 def _contents(config: Config, records: int, learnt: int, heldout: int) -> Contents:
@@ -104,6 +126,19 @@ def _unused(config: Config, folder: Path) -> str:
     return f"; not used: split {listed}" if others else ""
 
 
+def _write_judge(run: Run, config: Config) -> dict[str, Any]:
+    """Write data/judge.jsonl of the judge data that the configuration names; how many rows."""
+    if config.judge.path is None:
+        return {}
+    folder = Path(config.judge.path)
+    check_judge(folder)
+    records, refused = read_judge(folder, config.data.limit, config.data.strict)
+    write_swift_jsonl(records, folder, "judge", run.dataset("judge"))
+    why = f" ({len(refused)} refused, the first {refused[0]})" if refused else ""
+    told = f"; judge data: {len(records)}{why}"
+    return {"summary": told, "judge": len(records), "judge_rejected": len(refused)}
+
+
 def dataset_folder(config: Config) -> Path:
     """Where the samples are; the bundled sample is built there if it is not yet."""
     data = config.data
@@ -118,10 +153,22 @@ def dataset_folder(config: Config) -> Path:
     return folder.resolve()
 
 
-def _texts(records: list[Record]) -> list[str]:
-    """What the tiny model's tokenizer is trained on; the prompt counts as often as it is read."""
-    prompt = f"system\nYou are a helpful assistant.\nuser\n{QUESTION}\nassistant\n"
-    return [text for record in records for text in (prompt, completion(record))]
+def _texts(records: list[Record], answer: str, judges: bool) -> list[str]:
+    """What the tiny model's tokenizer is trained on; a question counts as often as it is read."""
+    return [text for record in records for text in _texts_of(record, answer, judges)]
+
+
+def _texts_of(record: Record, answer: str, judges: bool) -> Iterator[str]:
+    said = completion(record, answer)
+    yield _asked(question(answer))
+    yield said
+    if judges:
+        yield _asked(judge_question(record.think or "", parse(said).answer or ""))
+        yield "<think></think><answer>True</answer><think></think><answer>False</answer>"
+
+
+def _asked(text: str) -> str:
+    return f"system\nYou are a helpful assistant.\nuser\n{text}\nassistant\n"
 
 
 def _why(rejected: list[Rejected]) -> str:
