@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,10 +30,13 @@ def turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     if trace is None:
         return []
     found = trace.get("turns") if isinstance(trace, dict) else None
-    usable = isinstance(found, list) and found and all(isinstance(turn, dict) for turn in found)
-    if not usable or not all(isinstance(turn.get("completion"), str) for turn in found):
+    if not isinstance(found, list) or not found or not all(map(_is_turn, found)):
         raise ValueError("trace: has no turns, each with a text 'completion'")
-    return list(found)
+    return found
+
+
+def _is_turn(turn: object) -> bool:
+    return isinstance(turn, dict) and isinstance(turn.get("completion"), str)
 
 
 def completions(row: Mapping[str, Any]) -> list[str]:
@@ -42,6 +46,26 @@ def completions(row: Mapping[str, Any]) -> list[str]:
     if not isinstance(row.get("completion"), str):
         raise ValueError("no text in column 'completion'")
     return [row["completion"]]
+
+
+def output(observation: str) -> str:
+    """What the tool of a turn has given, without what the environment has added for the model."""
+    return observation.partition("<tool_response>")[2].partition("</tool_response>")[0]
+
+
+def results(observation: str) -> list[dict[str, str]]:
+    """What a search has found (title, snippet, url), read from the turn's observation; empty if
+    it has found nothing."""
+    try:
+        listed = json.loads(output(observation).partition("as follows:\n")[2])
+    except (ValueError, RecursionError):
+        return []
+    found = listed if isinstance(listed, list) else []
+    return [
+        {name: str(one.get(name) or "") for name in ("title", "snippet", "url")}
+        for one in found
+        if isinstance(one, dict)
+    ]
 
 
 class Trace:
