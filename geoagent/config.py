@@ -437,6 +437,8 @@ class RolloutConfig:
     """Calls of image_zoom_in_tool that are run for one image."""
     searches: int = _limited(2, low=0)
     """Calls of search_web that are run for one image."""
+    results: int = _limited(10, low=1, high=20)
+    """Of a search that the model is shown; ten have some 3,000 tokens at most."""
     search: SearchConfig = field(default_factory=SearchConfig)
 
 
@@ -891,6 +893,9 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "agent.url", f"'{config.agent.url}' is no address such as http://HOST:8000/v1"
     yield from _geocoder_contradictions(config.rewards.geocoder)
     yield from _search_contradictions(config.rollout.search)
+    if config.data.answer == "coordinates" and (config.rollout.train or config.rollout.eval):
+        reason = "coordinates exclude rollout.train and rollout.eval, which ask for an address"
+        yield "data.answer", reason
     for option in config.cluster.additional:
         if option.replace("_", "-") in _SBATCH_OPTIONS:
             yield f"cluster.additional.{option}", "has a key of its own under cluster; set that"

@@ -34,7 +34,7 @@ def check_image(path: Path) -> None:
 
 
 def locate(
-    images: Sequence[Path], predictor: Predictor, max_new_tokens: int
+    images: Sequence[Path], predictor: Predictor, question: str, max_new_tokens: int
 ) -> Iterator[dict[str, Any]]:
     """A result an image, in order, for images that have passed `check_image`.
 
@@ -45,7 +45,7 @@ def locate(
     for start in range(0, len(images), BATCH):
         some = images[start : start + BATCH]
         with redirect_stdout(sys.stderr):  # libraries' chatter is not a result
-            texts = predictor.complete([path.resolve() for path in some], max_new_tokens)
+            texts = predictor.complete([path.resolve() for path in some], question, max_new_tokens)
         for path, text in zip(some, texts, strict=True):
             yield _result(path, text)
 

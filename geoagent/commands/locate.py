@@ -40,10 +40,12 @@ def _locate(options: argparse.Namespace) -> int:
 
 
 def _at_once(options: argparse.Namespace, images: list[Path]) -> Iterator[dict[str, Any]]:
+    from geoagent.data.prompt import question
     from geoagent.locate import locate
 
     model = _model(options)
-    yield from locate(images, _load(model), model.config.eval.max_new_tokens)
+    asked = question(model.config.data.answer)
+    yield from locate(images, _load(model), asked, model.config.eval.max_new_tokens)
 
 
 def _with_tools(options: argparse.Namespace, images: list[Path]) -> Iterator[dict[str, Any]]:

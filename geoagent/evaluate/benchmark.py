@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import geoagent.data
 from geoagent.data.needs import evaluation_split
-from geoagent.data.prompt import QUESTION
+from geoagent.data.prompt import question
 from geoagent.data.record import RECORDS_FILE, Record, image_root, read_records
 from geoagent.data.swift import truth
 from geoagent.errors import UsageError
@@ -63,6 +63,15 @@ class Benchmark:
     split: str
     draws: int = 0
     """Completions sampled for each image, beside the one that is evaluated."""
+    evaluated: bool = True
+    """Whether there is that one."""
+    output: Path | None = None
+    """Where it is written instead."""
+
+    @property
+    def numbers(self) -> range:
+        """The draws of each image; 0 is the evaluated one."""
+        return range(0 if self.evaluated else 1, 1 + self.draws)
 
 
 def benchmarks(config: Config) -> list[Benchmark]:
@@ -88,7 +97,7 @@ def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, A
     scorer = Scorer(config, agent)  # before hours of prediction: it may refuse
     check(config.rewards.geocoder)
     chosen = [Evaluation(config, run, benchmark, models) for benchmark in benchmarks(config)]
-    _predict(config, models, chosen, run.progress_file(STAGE))
+    predict_missing(config, models, chosen, run.progress_file(STAGE))
     if agent is not None and scorer.rewards:
         agent.check()  # the models may give it nothing to answer
     steps = _Steps(run.progress_file(STAGE), sum(one.completions for one in chosen))
@@ -102,7 +111,7 @@ def predict(config: Config, run: Run, shard: Shard) -> int:
     still, of all shards."""
     models = evaluated(config, run)
     chosen = [Evaluation(config, run, one, models, shard) for one in benchmarks(config)]
-    _predict(config, models, chosen, run.progress_file(shard.stage))
+    predict_missing(config, models, chosen, run.progress_file(shard.stage))
     return sum(evaluation.missing() for evaluation in chosen)
 
 
@@ -113,10 +122,14 @@ def made_with(config: Config, run: Run) -> str:
     return mark([completions, asdict(config.eval), asdict(config.agent), asdict(config.rewards)])
 
 
-def _predict(
-    config: Config, models: Sequence[Candidate], chosen: Sequence[Evaluation], progress: Path
+def predict_missing(
+    config: Config,
+    models: Sequence[Candidate],
+    chosen: Sequence[Evaluation],
+    progress: Path,
+    enough: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Write what is missing of the evaluations' shard."""
+    """Write what is missing of the evaluations' shard, batch by batch, until that is `enough`."""
     with ExitStack() as stack:
         for evaluation in chosen:
             stack.enter_context(evaluation.writing())
@@ -126,8 +139,10 @@ def _predict(
             with _loader(config, candidate) as load:
                 for evaluation in chosen:
                     steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
-                    for done in evaluation.predict(candidate, load):
+                    for done in () if enough() else evaluation.predict(candidate, load):
                         steps.add(done)
+                        if enough():
+                            break
         steps.end()
 
 
@@ -184,7 +199,7 @@ class Evaluation:
         self.benchmark = benchmark
         self.models = models
         self.shard = shard
-        self.output = run.evaluation(benchmark.name)
+        self.output = benchmark.output or run.evaluation(benchmark.name)
         limit = config.eval.limit or config.data.limit
         self.records, self.rejected = read_records(
             benchmark.folder, benchmark.split, limit, config.data.strict
@@ -193,21 +208,26 @@ class Evaluation:
             raise UsageError(
                 f"{benchmark.folder}: no usable record in split '{benchmark.split}' to evaluate on"
             )
-        self._made_with = {model.name: _made_with(config, benchmark, model) for model in models}
-        marks = {name: mark(value) for name, value in self._made_with.items()}
+        self.made_with = {model.name: _made_with(config, benchmark, model) for model in models}
+        marks = {name: mark(value) for name, value in self.made_with.items()}
         ids = [record.id for record in self.records]
         self._completions = Completions(self.output / "completions", shard, marks, ids)
 
     @property
+    def texts(self) -> Mapping[Key, str]:
+        """The completions that there are by now, of all shards, in the order in which they came."""
+        return self._completions.texts
+
+    @property
     def completions(self) -> int:
         """How many there will be, of all models and shards."""
-        return len(self.models) * len(self.records) * (1 + self.benchmark.draws)
+        return len(self.models) * len(self.records) * len(self.benchmark.numbers)
 
     @property
     def part(self) -> int:
         """How many of them are this shard's."""
         records = sum(len(batch) for batch in self._batches())
-        return len(self.models) * records * (1 + self.benchmark.draws)
+        return len(self.models) * records * len(self.benchmark.numbers)
 
     def there(self) -> int:
         """How many of this shard's need not be predicted."""
@@ -221,7 +241,7 @@ class Evaluation:
 
     def _keys(self) -> Iterator[Key]:
         for model in self.models:
-            for draw in range(1 + self.benchmark.draws):
+            for draw in self.benchmark.numbers:
                 yield from ((model.name, draw, record.id) for record in self.records)
 
     def _batches(self) -> Iterator[Sequence[Record]]:
@@ -248,7 +268,7 @@ class Evaluation:
     def predict(self, candidate: Candidate, load: Callable[[], Predictor]) -> Iterator[int]:
         """Write the completions that are missing, batch by batch; yields how many were done."""
         known = self._completions.texts
-        for draw in range(1 + self.benchmark.draws):
+        for draw in self.benchmark.numbers:
             for batch in self._batches():
                 keys = [(candidate.name, draw, record.id) for record in batch]
                 new = sum(key not in known for key in keys)
@@ -286,7 +306,7 @@ class Evaluation:
         write_jsonl(self._file(0), [row for rows in greedy.values() for row in rows])
         if self.benchmark.draws:
             write_jsonl(self._file(1), [row for rows in drawn.values() for row in rows])
-        write_json(self.output / "made_with.json", self._made_with)
+        write_json(self.output / "made_with.json", self.made_with)
         write_json(self.output / "metrics.json", result)
         write_atomic(self.output / "table.txt", table(result, self.benchmark.name))
         board = self.output / "tensorboard"
@@ -330,7 +350,8 @@ class Evaluation:
             "seed": zlib.crc32(f"{self.config.seed}/{draw}/{batch[0].id}".encode()),
         }
         if not self.config.rollout.eval:
-            return load().complete(images, settings.max_new_tokens, **sampling), []
+            asked = question(self.config.data.answer)
+            return load().complete(images, asked, settings.max_new_tokens, **sampling), []
         search = self._search  # it may be refused, before a model is loaded
         episodes = play_batch(
             load(), images, self.config.rollout, search, settings.max_new_tokens, **sampling
@@ -363,7 +384,7 @@ def _made_with(config: Config, benchmark: Benchmark, candidate: Candidate) -> di
         **asdict(candidate),
         "weights": candidate.weights,
         "samples": [str(benchmark.folder), records.st_size, records.st_mtime_ns],
-        "question": QUESTION,
+        "question": question(config.data.answer),
         "engine": config.eval.engine,
         "seed": config.seed,
         "max_pixels": config.model.max_pixels,

@@ -74,7 +74,7 @@ def tool_use(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def made_with(rollout: RolloutConfig) -> dict[str, Any]:
     """All of the settings that an episode depends on, beside the model's."""
     search = rollout.search
-    made: dict[str, Any] = {name: getattr(rollout, name) for name in _COUNTED}
+    made: dict[str, Any] = {name: getattr(rollout, name) for name in (*_COUNTED, "results")}
     made |= {"opening": opening((0, 0)), "provider": search.provider, "url": search.url}
     if search.documents is not None:
         made["documents"] = digest(Path(search.documents).expanduser())

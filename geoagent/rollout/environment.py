@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 IMAGE_TAG: Final = "<image>"
 """Stands in a message where an image is, as ms-swift has it."""
-RESULTS: Final = 10
 NUDGE: Final = (
     "You should consider using the web search tool to find more information about the location."
 )
@@ -138,9 +137,9 @@ class Episode:
         if self.searches >= self._limits.searches:
             return self._refusal("all searches for this image are used", "no searches left")
         query = call.arguments["query"]
-        found = await self._provider.asearch(query, limit=RESULTS)
+        found = await self._provider.asearch(query, limit=self._limits.results)
         self.searches += 1
-        results = [_as_shown(result) for result in found[:RESULTS]]
+        results = [_as_shown(result) for result in found]
         shown = json.dumps(results, ensure_ascii=False, indent=2) if results else "no results"
         text = f"For {_echo(call.arguments)}, the search results are as follows:\n{shown}"
         return self._observation(text, "search")

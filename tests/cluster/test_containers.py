@@ -81,8 +81,14 @@ def test_cancel_leaves_nothing_behind(user: User, image: Path) -> None:
     wait_for_step(user, run, 3)
     assert user.jobs("cancel", str(run.path)).returncode == 0
     user.leaves_queue(run, "sft")
-    of_run = subprocess.run(["pgrep", "-f", str(run.path)], capture_output=True, text=True)
-    assert not of_run.stdout
+    # What runs Slurm's commands for the image looks once a second whether it is still needed.
+    until(lambda: not processes_of(run), 10, lambda: processes_of(run))
+
+
+def processes_of(run: Run) -> str:
+    """Process ids and command lines."""
+    listed = ["pgrep", "-af", str(run.path)]
+    return subprocess.run(listed, capture_output=True, text=True).stdout
 
 
 def test_what_fails_inside_is_told_outside(user: User, image: Path) -> None:

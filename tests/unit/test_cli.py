@@ -662,7 +662,7 @@ class FakePredictor:
     def __init__(self, candidate: Any, config: Any, max_pixels: int | None) -> None:
         self.candidate, self.max_pixels = candidate, max_pixels
 
-    def complete(self, images: list[Path], max_new_tokens: int) -> list[str]:
+    def complete(self, images: list[Path], question: str, max_new_tokens: int) -> list[str]:
         texts = {"peru": COMPLETION, "degrees": "<answer>[10.5, 20.25]</answer>"}
         return [texts.get(image.stem, "no idea") for image in images]
 

@@ -175,7 +175,9 @@ def test_shards_are_put_together(run: Run, shelf: Shelf, caller: type[Caller]) -
     assert caller.calls == []
 
 
-@pytest.mark.parametrize("change_of", ["turns", "crops", "searches", "provider", "replay", "tools"])
+@pytest.mark.parametrize(
+    "change_of", ["turns", "crops", "searches", "results", "provider", "replay", "tools"]
+)
 def test_other_tools_predict_again(
     change_of: str, run: Run, shelf: Shelf, caller: type[Caller], tmp_path: Path
 ) -> None:
