@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,8 +35,8 @@ def turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _is_turn(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("completion"), str)
+def _is_turn(turn: object) -> bool:
+    return isinstance(turn, dict) and isinstance(turn.get("completion"), str)
 
 
 def completions(row: Mapping[str, Any]) -> list[str]:
@@ -45,6 +46,26 @@ def completions(row: Mapping[str, Any]) -> list[str]:
     if not isinstance(row.get("completion"), str):
         raise ValueError("no text in column 'completion'")
     return [row["completion"]]
+
+
+def output(observation: str) -> str:
+    """What the tool of a turn has given, without what the environment has added for the model."""
+    return observation.partition("<tool_response>")[2].partition("</tool_response>")[0]
+
+
+def results(observation: str) -> list[dict[str, str]]:
+    """What a search has found (title, snippet, url), read from the turn's observation; empty if
+    it has found nothing."""
+    try:
+        listed = json.loads(output(observation).partition("as follows:\n")[2])
+    except (ValueError, RecursionError):
+        return []
+    found = listed if isinstance(listed, list) else []
+    return [
+        {name: str(one.get(name) or "") for name in ("title", "snippet", "url")}
+        for one in found
+        if isinstance(one, dict)
+    ]
 
 
 class Trace:
