@@ -449,6 +449,8 @@ class RolloutConfig:
     """Calls of image_zoom_in_tool that are run for one image."""
     searches: int = _limited(2, low=0)
     """Calls of search_web that are run for one image."""
+    results: int = _limited(10, low=1, high=20)
+    """Of a search that the model is shown; ten have some 3,000 tokens at most."""
     search: SearchConfig = field(default_factory=SearchConfig)
 
 

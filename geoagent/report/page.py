@@ -29,7 +29,15 @@ from geoagent.report.confusion import Confusion, confusion
 from geoagent.report.examples import Example, examples, extremes
 from geoagent.report.load import Evaluation, Loaded, load
 from geoagent.report.published import Published, published
-from geoagent.report.tables import COLUMNS, Pair, Table, figures_table, rewards_table, shown
+from geoagent.report.tables import (
+    COLUMNS,
+    Pair,
+    Table,
+    figures_table,
+    rewards_table,
+    shown,
+    tools_table,
+)
 from geoagent.run import Run
 
 if TYPE_CHECKING:
@@ -52,6 +60,7 @@ class Section:
     table: Table
     published: Published | None
     charts: list[Chart]
+    tools: list[tuple[str, list[str]]]
     rewards: tuple[list[str], list[tuple[str, list[str]]]]
     remarks: list[str]
     pairs: list[Pair]
@@ -168,6 +177,7 @@ def _section(loaded: Sequence[Loaded], name: str, sources: Sequence[Source]) -> 
         ),
         published=known,
         charts=_figures(name, sources, last, evaluation.metrics.get("uniform") or {}, several),
+        tools=tools_table(lines),
         rewards=rewards_table(lines),
         remarks=[] if several else remarks(evaluation.metrics),
         pairs=_pairs(lines, several),

@@ -13,7 +13,6 @@ from geoagent.train.arguments import (
     policy_arguments,
     policy_dataset,
     sft_arguments,
-    starting_model,
 )
 from geoagent.train.checkpoints import discard_incomplete, latest, seal
 
