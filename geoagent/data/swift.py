@@ -10,7 +10,10 @@ from geoagent.answer import is_address, parse, split_parts
 from geoagent.data.judge import to_judge
 from geoagent.data.prompt import coordinates_answer, judge_question, question
 from geoagent.data.record import Record, image_root
+from geoagent.data.trajectory import has_trajectory, trajectory_row
 from geoagent.files import write_jsonl
+from geoagent.rollout.environment import opening
+from geoagent.rollout.zoom import open_image, shown_size
 
 STAGES = ("sft", "judge", "grpo")
 
@@ -56,6 +59,23 @@ def to_swift_rows(
 def _asked(text: str) -> dict[str, str]:
     """A question about the image of its row."""
     return {"role": "user", "content": f"<image>{text}"}
+
+
+def tool_row(record: Record, root: Path) -> dict[str, Any] | None:
+    """The row of `sft` for a model that may call tools: the record's trajectory, or its chain of
+    thought as a trajectory in which nothing is called; None with neither.
+
+    `root` is the dataset's `image_root`. ValueError if the trajectory cannot be used.
+    """
+    if has_trajectory(record):
+        return {"id": record.id, **trajectory_row(record, root)}
+    if record.think is None:
+        return None
+    image = root / record.image
+    with open_image(image) as opened:
+        asked = opening(shown_size(opened.size))
+    said = {"role": "assistant", "content": completion(record)}
+    return {"id": record.id, "images": [str(image)], "messages": [*asked, said]}
 
 
 def truth(record: Record) -> dict[str, Any]:

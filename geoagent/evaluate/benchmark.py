@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import geoagent.data
 from geoagent.data.needs import evaluation_split
@@ -26,9 +27,12 @@ from geoagent.evaluate.rules import RULES
 from geoagent.evaluate.scoring import Scorer, gain
 from geoagent.evaluate.table import table
 from geoagent.evaluate.tensorboard import write_tensorboard
+from geoagent.evaluate.tools import columns, play_batch, tool_use
+from geoagent.evaluate.tools import made_with as tools_made_with
 from geoagent.files import claimed, write_atomic, write_json, write_jsonl
 from geoagent.geo.services import check, locator
 from geoagent.progress import Progress
+from geoagent.rollout.search import provider
 from geoagent.run import Run
 from geoagent.train.prepare import dataset_folder
 
@@ -36,11 +40,18 @@ if TYPE_CHECKING:
     from geoagent.agent.client import AgentClient
     from geoagent.config import Config
     from geoagent.evaluate.predict import Predictor
+    from geoagent.rollout.search import SearchProvider
 
 Rows = list[dict[str, Any]]
 PHOTOS: Final = "photos"
 PHOTOS_FOLDER: Final = Path(geoagent.data.__file__).with_name("photos")
 """The few real photographs that come with the package."""
+
+
+class _Sampling(TypedDict):
+    temperature: float
+    top_p: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, A
 
     Made again after a kill, it goes on after the last whole batch; what shards have predicted is
     not predicted again. UsageError if there is nothing to evaluate; OutageError if the agent or an
-    online geocoder is away: then predictions are kept, nothing is scored.
+    online geocoder or a search service is away: then predictions are kept, nothing is scored.
     """
     models = evaluated(config, run)
     scorer = Scorer(config, agent)  # before hours of prediction: it may refuse
@@ -263,8 +274,10 @@ class Evaluation:
                 new = sum(key not in known for key in keys)
                 if new:
                     # The whole batch again, so that a resumed evaluation samples the same texts.
-                    texts = self._complete(load(), draw, batch)
-                    self._completions.add(dict(zip(keys, texts, strict=True)))
+                    texts, traces = self._complete(load, draw, batch)
+                    self._completions.add(
+                        dict(zip(keys, texts, strict=True)), dict(zip(keys, traces, strict=False))
+                    )
                     yield new
 
     def report(self, scorer: Scorer, steps: _Steps) -> dict[str, Any]:
@@ -281,6 +294,8 @@ class Evaluation:
             scored = scorer.score(greedy[name], steps.add)
             figures["intervals"] |= scored.pop("intervals", {})
             figures |= scored
+            if used := tool_use(greedy[name]):
+                figures["tools"] = used
             if drawn[name]:
                 sampled = scorer.score(drawn[name], steps.add)
                 figures |= {f"sampled_{key}": sampled[key] for key in ("mean_reward", "rewards")}
@@ -299,10 +314,13 @@ class Evaluation:
         return result
 
     def _rows(self, model: str, draw: int) -> Rows:
-        said = self._completions.texts
-        texts = ((record, said[model, draw, record.id]) for record in self.records)
+        said, traces = self._completions.texts, self._completions.traces
         locate = locator(self.config.rewards.geocoder)
-        rows = [prediction(model, record, text, locate) for record, text in texts]
+        rows = []
+        for record in self.records:
+            key = model, draw, record.id
+            row = prediction(model, record, said[key], locate)
+            rows.append(row | (columns(traces[key]) if key in traces else {}))
         return [{**row, "draw": draw} for row in rows] if draw else rows
 
     def _break_downs(self) -> list[str]:
@@ -318,18 +336,32 @@ class Evaluation:
     def _file(self, draw: int) -> Path:
         return self.output / ("sampled.jsonl" if draw else "predictions.jsonl")
 
-    def _complete(self, predictor: Predictor, draw: int, batch: Sequence[Record]) -> list[str]:
-        """Completions of a batch; the same seeds for all models."""
+    def _complete(
+        self, load: Callable[[], Predictor], draw: int, batch: Sequence[Record]
+    ) -> tuple[list[str], list[dict[str, Any]]]:
+        """Completions of a batch, and of those that are made with tools the traces; the same seeds
+        for all models."""
         settings, grpo = self.config.eval, self.config.grpo
         root = image_root(self.benchmark.folder)
-        return predictor.complete(
-            [root / record.image for record in batch],
-            question(self.config.data.answer),
-            settings.max_new_tokens,
-            temperature=grpo.temperature if draw else settings.temperature,
-            top_p=grpo.top_p if draw else 1.0,
-            seed=zlib.crc32(f"{self.config.seed}/{draw}/{batch[0].id}".encode()),
+        images = [root / record.image for record in batch]
+        sampling: _Sampling = {
+            "temperature": grpo.temperature if draw else settings.temperature,
+            "top_p": grpo.top_p if draw else 1.0,
+            "seed": zlib.crc32(f"{self.config.seed}/{draw}/{batch[0].id}".encode()),
+        }
+        if not self.config.rollout.eval:
+            asked = question(self.config.data.answer)
+            return load().complete(images, asked, settings.max_new_tokens, **sampling), []
+        search = self._search  # it may be refused, before a model is loaded
+        episodes = play_batch(
+            load(), images, self.config.rollout, search, settings.max_new_tokens, **sampling
         )
+        texts = [episode.turns[-1].completion for episode in episodes]
+        return texts, [episode.trace() for episode in episodes]
+
+    @cached_property
+    def _search(self) -> SearchProvider:
+        return provider(self.config.rollout.search)
 
     def _uniform(self) -> dict[str, Any]:
         """Guessing among the places of the training split; empty if there is none, or only that of
@@ -347,6 +379,7 @@ class Evaluation:
 def _made_with(config: Config, benchmark: Benchmark, candidate: Candidate) -> dict[str, Any]:
     """All that a completion depends on."""
     records = (benchmark.folder / RECORDS_FILE).stat()
+    tools = {"tools": tools_made_with(config.rollout)} if config.rollout.eval else {}
     return {
         **asdict(candidate),
         "weights": candidate.weights,
@@ -358,6 +391,7 @@ def _made_with(config: Config, benchmark: Benchmark, candidate: Candidate) -> di
         "max_new_tokens": config.eval.max_new_tokens,
         "temperature": config.eval.temperature,
         "sampling": [config.grpo.temperature, config.grpo.top_p],
+        **tools,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,9 @@ from geoagent.errors import UsageError
 from geoagent.files import short, write_jsonl
 from geoagent.geo.gazetteer import gazetteer
 from geoagent.progress import Progress
+from geoagent.rollout.search import provider
 from geoagent.run import Run
+from geoagent.train.coldstart import conversations, write_cold_start
 
 if TYPE_CHECKING:
     from geoagent.config import Config
@@ -36,7 +38,7 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     config = run.config()
     progress = Progress(run.progress_file(STAGE), total=3)
     progress.update(0, "opening the gazetteer")
-    gazetteer()  # built once here, not by every training process at the same time
+    _open_indexes(config)
     progress.update(0, "reading the samples")
     folder = dataset_folder(config)
     data = config.data
@@ -47,27 +49,25 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
         heldout, bad = read_records(folder, evaluation_split(config), data.limit, data.strict)
     # A line that is no JSON object belongs to no split and was refused twice.
     rejected = list({row.line: row for row in (*rejected, *bad)}.values())
-    write_jsonl(run.data / REJECTED_FILE, [asdict(row) for row in rejected])
     chains = [record for record in records if record.think is not None]
-    contents = _contents(config, records, chains, heldout)
+    learnt, unusable = _write_sft(config, run, folder, records)
+    rejected += unusable
+    write_jsonl(run.data / REJECTED_FILE, [asdict(row) for row in rejected])
+    contents = _contents(config, len(records), learnt, len(heldout))
     check_needs(config, folder, then, contents, _why(rejected))
-    for stage in ("sft", "grpo"):
-        write_swift_jsonl(records, folder, stage, run.dataset(stage), data.answer)
+    write_swift_jsonl(records, folder, "grpo", run.dataset("grpo"), data.answer)
     summary = _summary(run, records, heldout, rejected) + _unused(config, folder)
     judged = _write_judge(run, config) if "judge" in then else {}
     summary += judged.pop("summary", "")
-    progress.update(1, "making the model" if config.model.kind == "tiny" else "")
     if config.model.kind == "tiny":
-        from geoagent.train.tiny import build_tiny
-
-        build_tiny(
-            run.model, config.model.tiny, _texts(chains, data.answer, "judge" in then), config.seed
-        )
+        progress.update(1, "making the model")
+        _build_tiny(config, run, chains, "judge" in then)
     progress.update(3, "done")
     return {
         "summary": summary,
         "train": len(records),
         "with_chain_of_thought": len(chains),
+        "learnt_by_sft": learnt,
         "heldout": len(heldout),
         "rejected": len(rejected),
         "rejected_by_reason": dict(Counter(row.kind for row in rejected)),
@@ -75,13 +75,37 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     }
 
 
-def _contents(
-    config: Config, records: list[Record], chains: list[Record], heldout: list[Record]
-) -> Contents:
+def _open_indexes(config: Config) -> None:
+    """Built once here, not by every training process at the same time."""
+    gazetteer()
+    if config.rollout.train or config.rollout.eval:
+        provider(config.rollout.search)
+
+
+def _write_sft(
+    config: Config, run: Run, folder: Path, records: list[Record]
+) -> tuple[int, list[Rejected]]:
+    """Write data/sft.jsonl; returns how many rows it has, and the records that it could not use."""
+    if config.rollout.train:
+        return write_cold_start(config, run, folder, records)
+    answer = config.data.answer
+    return write_swift_jsonl(records, folder, "sft", run.dataset("sft"), answer), []
+
+
+def _build_tiny(config: Config, run: Run, chains: list[Record], judges: bool) -> None:
+    from geoagent.train.tiny import build_tiny
+
+    texts: Iterable[str] = _texts(chains, config.data.answer, judges)
+    if config.rollout.train:
+        texts = conversations(run)
+    build_tiny(run.model, config.model.tiny, texts, config.seed)
+
+
+def _contents(config: Config, records: int, learnt: int, heldout: int) -> Contents:
     contents = Contents()
-    contents.add(config.data.train_split, True, len(chains))
-    contents.add(config.data.train_split, False, len(records) - len(chains))
-    contents.add(evaluation_split(config), False, len(heldout))
+    contents.add(config.data.train_split, True, learnt)
+    contents.add(config.data.train_split, False, records - learnt)
+    contents.add(evaluation_split(config), False, heldout)
     return contents
 
 
