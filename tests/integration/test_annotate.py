@@ -125,5 +125,5 @@ def test_crops_reach_a_vision_model(
             model.each([asked], model.ask, lambda _, answer: answers.append(answer))
         finally:
             model.close()
-    # So small a model may have nothing to say to that; a request that is refused ends with HTTP 400.
+    # So small a model may have nothing to say to that; what is refused has another reason.
     assert isinstance(answers[0], str) or answers[0].reason.endswith("reply is empty")
