@@ -18,6 +18,7 @@ from PIL import Image
 from geoagent.config import Config, resolve, to_yaml
 from geoagent.data.swift import tool_row
 from geoagent.errors import UsageError
+from geoagent.evaluate.models import Candidate
 from geoagent.files import read_jsonl, write_jsonl
 from geoagent.rollout.tools import system_prompt
 from geoagent.run import Run
@@ -114,13 +115,13 @@ def test_models_are_evaluated_with_tools(finished: Run) -> None:
 
 def test_only_the_assistants_turns_of_a_cold_start_are_trained_on(finished: Run) -> None:
     """Through ms-swift's own reading of the rows and its template, as `swift sft` encodes them."""
-    from swift.dataset import load_dataset
-    from swift.model import get_processor
-    from swift.template import get_template
+    from geoagent.evaluate.predict import Predictor
 
-    processor = get_processor(str(finished.model), model_type="qwen2_5_vl")
-    template = get_template(processor, template_type="qwen2_5_vl", max_pixels=3136)
+    model = Predictor(Candidate("base", str(finished.model)), finished.config().model, 3136)
+    template = model.engine.template
     template.set_mode("train")
+    from swift.dataset import load_dataset
+
     dataset, _ = load_dataset(str(finished.dataset("sft")))
     tokenizer = template.tokenizer
     for read, row in zip(dataset, rows(finished.dataset("sft")), strict=True):
@@ -129,7 +130,7 @@ def test_only_the_assistants_turns_of_a_cold_start_are_trained_on(finished: Run)
         trained = [token for token, label in pairs if label != -100]
         masked = tokenizer.decode([token for token, label in pairs if label == -100])
         said = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
-        assert tokenizer.decode(trained) == "<|im_end|>".join([*said, ""])
+        assert tokenizer.decode(trained) == "<|im_end|>\n".join([*said, ""])
         for message in row["messages"]:
             if message["role"] != "assistant":
                 assert message["content"].replace("<image>", "")[-40:] in masked
