@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from geoagent.answer import parse
 from geoagent.data.prompt import QUESTION
 from geoagent.rollout.tools import ZOOM, Call, Malformed, as_data, read_call, system_prompt
-from geoagent.rollout.zoom import BoxError, open_image, shown_size, zoom
+from geoagent.rollout.zoom import BoxError, open_image, own_box, shown_size, zoom
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -121,7 +121,7 @@ class Episode:
         loop = asyncio.get_running_loop()
         try:
             box = call.arguments["bbox_2d"]
-            crop = await loop.run_in_executor(_CROPPING, _crop, self.image, self._shown, box)
+            crop = await loop.run_in_executor(_CROPPING, _crop, self.image, box)
         except BoxError as error:
             width, height = self._shown
             return self._refusal(f"{error}; the image has {width} × {height} pixels", "box")
@@ -229,11 +229,10 @@ def _ending(completion: str, call: Call | Malformed | None) -> str:
     return "no answer" if call is None else "turn limit"
 
 
-def _crop(file: Path, shown: tuple[int, int], box: Sequence[float]) -> Image:
+def _crop(file: Path, box: Sequence[float]) -> Image:
     """The part of the original image; a box counts pixels of the image as it is shown."""
     with open_image(file) as image:
-        across, down = (own / told for own, told in zip(image.size, shown, strict=True))
-        return zoom(image, [box[0] * across, box[1] * down, box[2] * across, box[3] * down])
+        return zoom(image, own_box(image.size, box))
 
 
 def _echo(arguments: Mapping[str, Any]) -> str:

@@ -62,6 +62,13 @@ def shown_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, int(width * scale)), max(1, int(height * scale))
 
 
+def own_box(size: tuple[int, int], bbox_2d: Sequence[float]) -> list[float]:
+    """A box that counts pixels of an image as it is shown, in pixels of the image itself."""
+    across, down = (own / told for own, told in zip(size, shown_size(size), strict=True))
+    x1, y1, x2, y2 = bbox_2d
+    return [x1 * across, y1 * down, x2 * across, y2 * down]
+
+
 def crop_box(size: tuple[int, int], bbox_2d: Sequence[float]) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of a box in whole pixels of an image of that width and height.
 
