@@ -20,6 +20,7 @@ from geoagent.evaluate.models import choose
 from geoagent.evaluate.rows import prediction
 from geoagent.files import new_folder, read_if_there, read_jsonl, write_json, write_jsonl
 from geoagent.geo.services import check, locator
+from geoagent.stages import rows_of
 from geoagent.train.prepare import dataset_folder
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def make_judge_data(run: Run) -> dict[str, Any]:
     OutageError if an online geocoder is away: predictions are kept.
     """
     config = run.config()
+    if config.judge.path is not None:
+        raise UsageError(f"judge.path: {config.judge.path} is the judge data; {STAGE} has no part")
     check(config.rewards.geocoder)
     candidate = choose(config, run, config.judge.start_from)
     pictures = _pictures(config, run)
@@ -140,7 +143,7 @@ def _write_rows(config: Config, run: Run, pictures: Path, predictions: Path) -> 
     made_with = {"predictions": [str(predictions)], "seed": config.seed, "limit": judge.limit}
     counts = write_judge(folder, [predictions], pictures, pool, chosen, made_with)
     records, _ = read_records(folder, check_images=False)
-    write_swift_jsonl(records, folder, "judge", run.stage(STAGE) / "judge.jsonl")
+    write_swift_jsonl(records, folder, "judge", rows_of(config, run, "judge"))
     return counts
 
 

@@ -300,7 +300,7 @@ def test_a_folder_of_judge_data(
         "predictions": 5,
         "predicted_true": 1,
         "predicted_false": 3,
-        "dropped": {"told before": 1, "not drawn": 2},
+        "dropped": {"no answer": 0, "told before": 1, "not drawn": 2},
         "refused": 0,
     }
     assert captured.err.startswith("warning: 2 pictures of split 'heldout': a model")
