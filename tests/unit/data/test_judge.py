@@ -84,9 +84,10 @@ def test_a_chain_and_an_answer_are_only_data(chain: str, answer: str) -> None:
 
 
 def test_a_long_chain_does_not_push_the_question_out() -> None:
-    asked = judge_question("clue " * 10_000, "France; " * 1000)
-    assert len(asked) < 5000
-    assert asked.endswith("give <answer>True</answer> or <answer>False</answer>.")
+    for letter in ("a", "é", "東", "🚗"):
+        asked = judge_question(f"{letter} " * 10_000, letter * 1000)
+        assert 8000 < len(asked.encode()) < 8900
+        assert asked.endswith("give <answer>True</answer> or <answer>False</answer>.")
     assert "(nothing)" in judge_question("", "Peru")
 
 
