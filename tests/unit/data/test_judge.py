@@ -28,6 +28,10 @@ from geoagent.run import Run
 PARIS = (48.85341, 2.3488)
 LYON = (45.74846, 4.84671)
 LIMA = (-12.04318, -77.02824)
+ROW_COLUMNS = (
+    *("label", "predicted_cot", "predicted_answer"),
+    *("completion", "predicted_latitude", "predicted_longitude"),
+)
 
 
 def record(name: str = "a", point: tuple[float, float] = PARIS, country: str = "France") -> Record:
@@ -118,6 +122,26 @@ def test_a_row_that_cannot_be_used_says_why(column: str, value: Any, reason: str
     extra = {"label": True, "predicted_cot": "", "predicted_answer": "Peru", column: value}
     with pytest.raises(ValueError, match=reason):
         to_judge(extra)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(ROW_COLUMNS, JSON)))
+def test_any_row_is_read_or_refused(row: dict[str, Any]) -> None:
+    for read in (to_judge, read_prediction):
+        refused, shown = "", ""
+        try:
+            found = read(row)
+            shown = judge_question(found.chain, found.answer)
+        except ValueError as error:
+            refused = str(error)
+        assert shown.isprintable()
+        assert bool(shown) != any(refused.startswith(name) for name in ROW_COLUMNS)
 
 
 # --- labels ----------------------------------------------------------------------------------
