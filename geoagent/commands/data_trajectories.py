@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoagent.commands.common import add_settings, command, number, warn, whole_number
 from geoagent.commands.vision import (
@@ -21,6 +21,9 @@ from geoagent.commands.vision import (
 from geoagent.config import resolve
 from geoagent.errors import OutageError, UsageError
 from geoagent.evaluate.rules import LEVELS
+
+if TYPE_CHECKING:
+    from geoagent.trajectories.folder import TrajectoryMaking
 
 
 def _make(options: argparse.Namespace) -> int:
@@ -46,10 +49,7 @@ def _make(options: argparse.Namespace) -> int:
     tell_rejected(options.folder, work.rejected)
     try:
         with work.alone():
-            with_bar("playing", len(work.records), len(work.pending), work.run)
-    except (UsageError, OutageError, KeyboardInterrupt):
-        tell(f"{len(work.outcome.kept)} of {len(work.records)} images have a trajectory")
-        raise
+            _play(work)
     finally:
         client.close()
         tell_reasons(work.outcome.unusable | work.outcome.failed)
@@ -58,6 +58,15 @@ def _make(options: argparse.Namespace) -> int:
     if not work.outcome.kept:
         warn(f"no episode was good enough; {options.target}/rejected.jsonl has them all")
     return 2 if work.rejected or work.outcome.failed or work.outcome.unusable else 0
+
+
+def _play(work: TrajectoryMaking) -> None:
+    """With a bar; whatever ends it, how far it came."""
+    try:
+        with_bar("playing", len(work.records), len(work.pending), work.run)
+    except (UsageError, OutageError, KeyboardInterrupt):
+        tell(f"{len(work.outcome.kept)} of {len(work.records)} images have a trajectory")
+        raise
 
 
 def _calls(text: str) -> int:
