@@ -133,7 +133,7 @@ def test_only_the_assistants_turns_of_a_cold_start_are_trained_on(finished: Run)
         assert tokenizer.decode(trained) == "<|im_end|>\n".join([*said, ""])
         for message in row["messages"]:
             if message["role"] != "assistant":
-                assert message["content"].replace("<image>", "")[-40:] in masked
+                assert all(part in masked for part in message["content"].split("<image>"))
         pad = tokenizer.convert_tokens_to_ids("<|image_pad|>")
         patches = encoded["image_grid_thw"].prod(dim=1).sum().item() // 4
         assert [token for token, _ in pairs].count(pad) == patches

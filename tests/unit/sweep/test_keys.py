@@ -72,6 +72,8 @@ def test_what_is_ignored_exists() -> None:
         ("model.dtype", {"sft", "grpo", "eval"}),
         ("sft.epochs", {"sft", "grpo", "eval"}),
         ("grpo.beta", {"grpo", "eval"}),
+        ("rollout.train", {"prepare", "sft", "grpo", "eval"}),
+        ("rollout.eval", {"eval"}),
         ("grpo.limit", {"grpo", "eval"}),
         ("rewards.weights", {"grpo", "eval"}),
         ("agent.temperature", {"grpo", "eval"}),
