@@ -775,7 +775,7 @@ def nearest_key(dotted: str, siblings: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name, list(siblings), n=1, cutoff=0.6)
     if near and not same:
         return f"; did you mean {prefix + '.' if prefix else ''}{near[0]}?"
-    near = same[:1] or difflib.get_close_matches(dotted, known, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(dotted, same or known, n=1, cutoff=0.0)
     return f"; did you mean {near[0]}?"
 
 

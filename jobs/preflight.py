@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from geoagent.config import Config
-from geoagent.data.needs import check_evaluated, check_needs, glance
+from geoagent.data.needs import check_evaluated, check_judge, check_needs, glance
 from geoagent.data.record import image_root
 from geoagent.errors import UsageError
 from geoagent.modelfolder import check_model
@@ -119,7 +119,7 @@ def _data(config: Config, plan: Plan) -> None:
         raise UsageError(f"data.path: is needed for data.name={data.name}")
     if config.judge.path is not None and "judge" in names:
         with _about("judge.path"):
-            glance(Path(config.judge.path))
+            check_judge(Path(config.judge.path))
             image_root(Path(config.judge.path))
     if evaluated is not None and "eval" in names:
         with _about("eval.path"):
