@@ -33,6 +33,7 @@ from geoagent.report.tables import (
     COLUMNS,
     Pair,
     Table,
+    chains_table,
     figures_table,
     rewards_table,
     shown,
@@ -62,6 +63,8 @@ class Section:
     published: Published | None
     charts: list[Chart]
     tools: list[tuple[str, list[str]]]
+    chains: Table
+    judges: list[str]
     rewards: tuple[list[str], list[tuple[str, list[str]]]]
     remarks: list[str]
     pairs: list[Pair]
@@ -179,6 +182,8 @@ def _section(loaded: Sequence[Loaded], name: str, sources: Sequence[Source]) -> 
         published=known,
         charts=_figures(name, sources, last, evaluation.metrics.get("uniform") or {}, several),
         tools=tools_table(lines),
+        chains=chains_table([(line.label, e.chains.get(model, {})) for line, e, model in sources]),
+        judges=sorted({e.judge for _, e, _ in sources if e.judge}),
         rewards=rewards_table(lines),
         remarks=[] if several else remarks(evaluation.metrics),
         pairs=_pairs(lines, several),
