@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Final
 from geoagent.errors import UsageError
 
 _LEFT_S: Final = 3600.0
+_PIECE: Final = 1 << 16
 
 
 def write_atomic(path: Path, content: str | bytes, mode: int | None = None) -> None:
@@ -70,6 +71,29 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def mend_last_line(path: Path) -> None:
+    """End the last line of a file that rows are appended to, since the next row would be lost with
+    it, or remove it if a kill has left only a part; nothing is done without the file."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = start = file.seek(0, os.SEEK_END)
+        tail = b""
+        while start > 0 and b"\n" not in tail:
+            start = max(0, start - _PIECE)
+            file.seek(start)
+            tail = file.read(end - start)
+        tail = tail[tail.rfind(b"\n") + 1 :]
+        if not tail:
+            return
+        try:
+            json.loads(tail)
+            file.seek(end)
+            file.write(b"\n")
+        except ValueError:
+            file.truncate(end - len(tail))
 
 
 def json_line(value: Mapping[str, Any], encoding: str = "utf-8") -> str:

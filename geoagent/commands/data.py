@@ -9,7 +9,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from geoagent.commands import data_annotate, data_make_judge, data_prepare, data_sample
+from geoagent.commands import (
+    data_annotate,
+    data_make_judge,
+    data_prepare,
+    data_sample,
+    data_trajectories,
+)
 from geoagent.commands.common import command, counted
 from geoagent.errors import UsageError
 
@@ -101,3 +107,4 @@ def add(commands: Any) -> None:
     data_sample.add(kinds)
     data_annotate.add(kinds)
     data_make_judge.add(kinds)
+    data_trajectories.add(kinds)

@@ -15,6 +15,7 @@ from geoagent.config import Config
 from geoagent.errors import UsageError
 from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
+from geoagent.stages import TRAINING
 
 if TYPE_CHECKING:
     from geoagent.evaluate.models import Candidate
@@ -121,7 +122,7 @@ def add(commands: Any) -> None:
     model.add_argument("--run", metavar="RUN", help="use the last model of this run")
     model.add_argument("--model", type=Path, metavar="DIR", help="use this checkpoint")
     parser.add_argument(
-        "--stage", choices=("base", "sft", "grpo"), help="use this model of the run instead"
+        "--stage", choices=("base", *TRAINING), help="use this model of the run instead"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object an image and line")
     parser.add_argument(

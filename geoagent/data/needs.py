@@ -72,7 +72,7 @@ def check_needs(
         return
     data = config.data
     there = contents.listed()
-    if not contents.splits[data.train_split] and {"sft", "grpo"} & {*stages}:
+    if not contents.splits[data.train_split] and {"sft", "judge_data", "grpo"} & {*stages}:
         raise UsageError(
             f"{folder}: no usable record in split '{data.train_split}' (data.train_split) to train "
             f"on; its splits: {there}{why}"

@@ -91,17 +91,21 @@ def trajectory_row(record: Record, root: Path) -> dict[str, Any]:
 def with_trajectory(record: Record, picture: Path, episode: Episode, folder: Path) -> Record:
     """The record with what was said in an episode over its picture, as a record of the dataset
     folder `folder`, where its images come to lie: the picture, of which that is the file, in
-    images/ (linked, or else copied), the crops in crops/. All names are made of the id. OSError."""
+    images/ (linked, or else copied), the crops in crops/. All names are made of the id.
+
+    ValueError if the episode cannot be trained on. OSError.
+    """
     name = stem(record.id)
+    crops = [crop for crop in episode.images if not isinstance(crop, Path)]
+    files = [f"crops/{name}-{number}.png" for number in range(1, len(crops) + 1)]
     image = f"images/{name}{picture.suffix}"
+    extra = {**record.extra, TRAJECTORY: episode.messages, IMAGES: [image, *files]}
+    made = replace(record, image=image, extra=extra)
+    read_trajectory(made)
     link_or_copy(picture, folder / image)
-    images = [image]
-    for crop in episode.images[1:]:
-        assert not isinstance(crop, Path)
-        images.append(f"crops/{name}-{len(images)}.png")
-        write_atomic(folder / images[-1], as_png(crop))
-    extra = {**record.extra, TRAJECTORY: episode.messages, IMAGES: images}
-    return replace(record, image=image, extra=extra)
+    for crop, file in zip(crops, files, strict=True):
+        write_atomic(folder / file, as_png(crop))
+    return made
 
 
 def _message(turn: Any, number: int) -> dict[str, str]:

@@ -11,7 +11,8 @@ from geoagent.evaluate.metrics import THRESHOLDS_KM
 if TYPE_CHECKING:
     from rich.table import Table
 
-NAMES: Final = {"base": "base", "sft": "SFT", "grpo": "GRPO"}
+NAMES: Final = {"base": "base", "sft": "SFT", "judge": "RL-I (judge)", "grpo": "GRPO"}
+"""Of models, for people; GRPO after RL-I is GRE's RL-II."""
 
 
 def table(result: dict[str, Any], title: str, width: int = 100) -> str:

@@ -16,6 +16,7 @@ from geoagent.files import read_if_there, read_json
 from geoagent.report.curves import Curves, read_curves
 from geoagent.rollout.trace import turns
 from geoagent.run import Run
+from geoagent.stages import STAGES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +110,7 @@ def load(run: Run) -> Loaded:
 
 
 def _seconds(run: Run) -> Iterator[tuple[str, float]]:
-    for stage in ("prepare", "sft", "grpo", "eval"):
+    for stage in STAGES:
         seconds = read_if_there(run.done_file(stage)).get("seconds")
         if isinstance(seconds, int | float):
             yield stage, float(seconds)

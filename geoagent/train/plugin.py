@@ -25,6 +25,7 @@ from geoagent.compat import (
 from geoagent.errors import OutageError, UsageError, tell
 from geoagent.progress import Progress
 from geoagent.run import Run
+from geoagent.stages import POLICY, asks_agent, rewards_of
 from geoagent.train.arguments import base_model
 from geoagent.train.checkpoints import seal
 from geoagent.train.halving import Halving
@@ -207,17 +208,16 @@ RECORDER = PartsRecorder()
 
 
 def register_rewards() -> None:
-    """Put every weighted reward of the run's configuration into ms-swift's table."""
-    from geoagent.rewards.registry import build, weighted
+    """Put every reward that the stage pays for into ms-swift's table."""
+    from geoagent.rewards.registry import build
     from geoagent.train.rewards import make_agent
 
-    names = weighted(CONFIG.rewards)
-    agent = make_agent(CONFIG, RUN, STAGE) if "consistency" in names else None
+    rewards = rewards_of(CONFIG, STAGE)
+    agent = make_agent(CONFIG, RUN, STAGE) if asks_agent(CONFIG, STAGE) else None
     if agent is not None:
         agent.check()  # a model that has learnt little gives it nothing to answer for a long time
-    for name, reward in build(CONFIG.rewards, names, agent=agent).items():
-        own = {"reward": reward, "first": name == names[0]}
-        orms[name] = type(name, (RewardAdapter,), own)
+    for number, (name, reward) in enumerate(build(rewards, agent=agent).items()):
+        orms[name] = type(name, (RewardAdapter,), {"reward": reward, "first": number == 0})
 
 
 def register_tools() -> None:
@@ -243,10 +243,10 @@ use_image_tokens_of(base_model(CONFIG, RUN))
 place_tokens_by_model()
 if getattr(CONFIG, STAGE).deepspeed == "zero3":
     join_process_group()
-if STAGE == "grpo" and CONFIG.grpo.vllm:
+if STAGE in POLICY and getattr(CONFIG, STAGE).vllm:
     leave_out_plugins()
     name_weights_for_vllm()
-if STAGE == "grpo":
+if STAGE in POLICY:
     register_rewards()
 if STAGE == "grpo" and CONFIG.rollout.train:
     register_tools()

@@ -14,6 +14,7 @@ from geoagent.data.needs import Contents, check_judge, check_needs, evaluation_s
 from geoagent.data.prompt import judge_question, question
 from geoagent.data.record import REJECTED_FILE, Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
+from geoagent.data.trajectory import has_trajectory
 from geoagent.errors import UsageError
 from geoagent.files import short, write_jsonl
 from geoagent.geo.gazetteer import gazetteer
@@ -53,7 +54,7 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     learnt, unusable = _write_sft(config, run, folder, records)
     rejected += unusable
     write_jsonl(run.data / REJECTED_FILE, [asdict(row) for row in rejected])
-    contents = _contents(config, len(records), learnt, len(heldout))
+    contents = _contents(config, records, learnt, len(heldout))
     check_needs(config, folder, then, contents, _why(rejected))
     write_swift_jsonl(records, folder, "grpo", run.dataset("grpo"), data.answer)
     summary = _summary(run, records, heldout, rejected) + _unused(config, folder)
@@ -101,10 +102,11 @@ def _build_tiny(config: Config, run: Run, chains: list[Record], judges: bool) ->
     build_tiny(run.model, config.model.tiny, texts, config.seed)
 
 
-def _contents(config: Config, records: int, learnt: int, heldout: int) -> Contents:
-    contents = Contents()
-    contents.add(config.data.train_split, True, learnt)
-    contents.add(config.data.train_split, False, records - learnt)
+def _contents(config: Config, records: list[Record], learnt: int, heldout: int) -> Contents:
+    contents, split = Contents(), config.data.train_split
+    contents.add(split, True, learnt)
+    contents.add(split, False, len(records) - learnt)
+    contents.trajectories[split] = sum(map(has_trajectory, records))
     contents.add(evaluation_split(config), False, heldout)
     return contents
 

@@ -498,6 +498,19 @@ def test_models_of_a_run(make_run: Callable[..., Run]) -> None:
     assert choose(run.config(), run, "sft") == found[1]
 
 
+def test_what_judging_made_is_a_model_of_a_run(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    judged, adapters = run.checkpoints("judge") / "checkpoint-7", run.checkpoints("grpo")
+    for folder in (judged, adapters / "checkpoint-9"):
+        checkpoint(folder)
+    write_json(adapters / "checkpoint-9" / "adapter_config.json", {})
+    config = run.config()
+    config.grpo.start_from = "judge"
+    found = candidates(config, run)
+    assert [candidate.name for candidate in found] == ["base", "sft", "judge", "grpo"]
+    assert found[3].model == found[2].model == str(judged)
+
+
 def test_only_the_last_model(
     make_run: Callable[..., Run],
     predictor: type[FakePredictor],

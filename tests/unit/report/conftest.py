@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +123,16 @@ def write_samples(folder: Path, count: int) -> None:
     write_jsonl(folder / "records.jsonl", records)
 
 
-def write_curves(run: Run, steps: int = 80) -> None:
+def write_curves(run: Run, stages: Sequence[str], steps: int = 80) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     random = np.random.default_rng(0)
     tags = {
         "sft": ("train/loss", "train/token_acc"),
+        "judge": ("train/reward", "train/kl", "train/rewards/judge/mean"),
         "grpo": ("train/reward", "train/reward_std", "train/kl", "train/rewards/spatial/mean"),
     }
-    for stage, names in tags.items():
+    for stage, names in ((stage, tags[stage]) for stage in stages):
         with SummaryWriter(str(run.tensorboard(stage))) as writer:
             for step in range(1, steps + 1):
                 for name in names:
@@ -167,7 +168,7 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         }
         evaluated(run.evaluation(benchmark), rows, samples)
         if curves:
-            write_curves(run)
+            write_curves(run, [name for name in chosen if name != "base"])
         return run
 
     return make

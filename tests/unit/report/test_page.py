@@ -113,6 +113,15 @@ def test_texts_of_models_and_datasets_are_only_texts(make_run: Make) -> None:
     assert [file.name for file in run.path.parent.glob("*.png")] == []
 
 
+def test_a_run_that_learnt_to_judge(make_run: Make) -> None:
+    run = make_run(curves=True, base=0.1, sft=0.4, judge=0.5, grpo=0.7)
+    page = make_report([run], run.report).read_text(encoding="utf-8")
+    assert "RL-I (judge)" in page
+    assert "true within 200 km; rewards judge 1, format 1" in page
+    assert (run.report / "judge-total-reward.png").is_file()
+    assert (run.report / "grpo-total-reward.png").is_file()
+
+
 def test_several_runs_are_compared(make_run: Make) -> None:
     first = make_run("first", sft=0.4)
     second = make_run("second", sft=0.95)
