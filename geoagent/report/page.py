@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.config import JudgeConfig, PolicyConfig, to_yaml
+from geoagent.data.sample import is_sample
 from geoagent.errors import UsageError
 from geoagent.evaluate.table import NAMES, remarks
 from geoagent.files import write_atomic
@@ -204,7 +205,7 @@ def _published(
     known = published(name)
     if known is None:
         return None, [f"No paper has figures on '{name}', so there are none beside these."]
-    if any(one.config.data.path is None for one in loaded):
+    if any(_is_drawn(one, name) for one in loaded):
         return None, [
             f"It is called '{name}', but the images are the drawn sample: published figures would "
             "say nothing beside these."
@@ -217,6 +218,15 @@ def _published(
             f"{there}."
         ]
     return known, []
+
+
+def _is_drawn(one: Loaded, benchmark: str) -> bool:
+    """Whether a run was evaluated on the drawn sample; what is not there any more is taken for what
+    the configuration says."""
+    evaluation, config = one.evaluation(benchmark), one.config
+    if evaluation is not None and evaluation.samples is not None:
+        return is_sample(evaluation.samples)
+    return config.data.path is None and config.eval.path is None
 
 
 def _figures(

@@ -106,6 +106,8 @@ def test_figures_and_rows(
     assert result["cot_quality"] == pytest.approx(sum(scored) / 4)
     low, high = result["intervals"]["cot_quality"]
     assert low <= result["cot_quality"] <= high
+    kept = json.loads((tmp_path / "predictions.cot/figures.json").read_text())
+    assert kept == result  # with the figures of each model, whatever --by says
     groups = result["by"]["model"]
     assert groups["grpo"]["cot_quality"] * 2 + groups["sft"]["cot_quality"] * 2 == pytest.approx(
         sum(scored)
