@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -22,6 +22,7 @@ from geoagent.evaluate.completions import STAGE, Completions, Key, Shard, mark
 from geoagent.evaluate.groups import available
 from geoagent.evaluate.metrics import metrics, uniform_guess
 from geoagent.evaluate.models import Candidate, evaluated
+from geoagent.evaluate.predicting import Steps, predict_missing
 from geoagent.evaluate.rows import prediction
 from geoagent.evaluate.rules import RULES
 from geoagent.evaluate.scoring import Scorer, gain
@@ -31,7 +32,6 @@ from geoagent.evaluate.tools import columns, play_batch, tool_use
 from geoagent.evaluate.tools import made_with as tools_made_with
 from geoagent.files import claimed, write_atomic, write_json, write_jsonl
 from geoagent.geo.services import check, locator
-from geoagent.progress import Progress
 from geoagent.rollout.search import provider
 from geoagent.run import Run
 from geoagent.train.prepare import dataset_folder
@@ -100,7 +100,7 @@ def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, A
     predict_missing(config, models, chosen, run.progress_file(STAGE))
     if agent is not None and scorer.rewards:
         agent.check()  # the models may give it nothing to answer
-    steps = _Steps(run.progress_file(STAGE), sum(one.completions for one in chosen))
+    steps = Steps(run.progress_file(STAGE), sum(one.completions for one in chosen))
     results = {e.benchmark.name: e.report(scorer, steps) for e in chosen}
     steps.end()
     return results
@@ -120,68 +120,6 @@ def made_with(config: Config, run: Run) -> str:
     models = evaluated(config, run)
     completions = [_made_with(config, one, c) for one in benchmarks(config) for c in models]
     return mark([completions, asdict(config.eval), asdict(config.agent), asdict(config.rewards)])
-
-
-def predict_missing(
-    config: Config,
-    models: Sequence[Candidate],
-    chosen: Sequence[Evaluation],
-    progress: Path,
-    enough: Callable[[], bool] = lambda: False,
-) -> None:
-    """Write what is missing of the evaluations' shard, batch by batch, until that is `enough`."""
-    with ExitStack() as stack:
-        for evaluation in chosen:
-            stack.enter_context(evaluation.writing())
-        there = sum(evaluation.there() for evaluation in chosen)
-        steps = _Steps(progress, sum(evaluation.part for evaluation in chosen), there)
-        for candidate in models:
-            with _loader(config, candidate) as load:
-                for evaluation in chosen:
-                    steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
-                    for done in () if enough() else evaluation.predict(candidate, load):
-                        steps.add(done)
-                        if enough():
-                            break
-        steps.end()
-
-
-class _Steps:
-    """Counts completions, of which `there` were there before."""
-
-    def __init__(self, path: Path, total: int, there: int = 0) -> None:
-        self._progress = Progress(path, total, unit="completion", first=there)
-        self._total = total
-        self._done = there
-        self._message = ""
-
-    def add(self, done: int, message: str | None = None) -> None:
-        self._done += done
-        self._message = self._message if message is None else message
-        self._progress.update(self._done, self._message)
-
-    def end(self) -> None:
-        self._progress.update(self._total, "done")
-
-
-@contextmanager
-def _loader(config: Config, candidate: Candidate) -> Iterator[Callable[[], Predictor]]:
-    """Loads the model when it is first needed: not at all if all its rows are there already. At
-    the end its memory is free for the next model."""
-    loaded: list[Predictor] = []
-
-    def load() -> Predictor:
-        if not loaded:
-            from geoagent.evaluate.predict import predictor
-
-            loaded.append(predictor(candidate, config))
-        return loaded[0]
-
-    try:
-        yield load
-    finally:
-        for one in loaded:
-            one.close()
 
 
 class Evaluation:
@@ -280,7 +218,7 @@ class Evaluation:
                     )
                     yield new
 
-    def report(self, scorer: Scorer, steps: _Steps) -> dict[str, Any]:
+    def report(self, scorer: Scorer, steps: Steps) -> dict[str, Any]:
         """Score all rows, and write predictions, metrics.json, table.txt and TensorBoard."""
         result: dict[str, Any] = {"models": {}, "last": self.models[-1].name}
         greedy: dict[str, Rows] = {}

@@ -15,8 +15,9 @@ from geoagent.data.make_judge import Place, Pool, draw, predicted_records, write
 from geoagent.data.record import DATASET_FILE, RECORDS_FILE, Record, image_root, read_records
 from geoagent.data.swift import write_swift_jsonl
 from geoagent.errors import UsageError
-from geoagent.evaluate.benchmark import Benchmark, Evaluation, predict_missing
+from geoagent.evaluate.benchmark import Benchmark, Evaluation
 from geoagent.evaluate.models import choose
+from geoagent.evaluate.predicting import predict_missing
 from geoagent.evaluate.rows import prediction
 from geoagent.files import new_folder, read_if_there, read_jsonl, write_json, write_jsonl
 from geoagent.geo.services import check, locator
