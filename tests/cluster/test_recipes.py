@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from geoagent.cli import main as geoagent
 from geoagent.files import read_json
+from tests.small_tools import WORDS as TOOLS
 from tests.two_places import WORDS, write_places
 
 from .helpers import User
@@ -51,6 +51,7 @@ RECIPES = (
         ("base", "sft", "judge", "grpo"),
         write_places,
     ),
+    Recipe("geovista_demo", TOOLS, ("prepare", "sft", "grpo", "eval"), ("base", "sft", "grpo")),
 )
 
 
@@ -68,6 +69,5 @@ def test_from_start_to_report(recipe: Recipe, user: User, tmp_path: Path) -> Non
     assert (run.logs("grpo", 1) / "node-1.err.log").is_file()  # on two nodes
     page = run.report / "report.html"
     page.unlink()
-    command = [sys.executable, "-m", "geoagent", "report", str(run.path)]
-    subprocess.run(command, check=True, capture_output=True)
+    assert geoagent(["report", str(run.path)]) == 0
     assert page.is_file()
