@@ -155,6 +155,8 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         samples = tmp_path / "samples"
         if not samples.exists():
             write_samples(samples, count)
+        if path is None:
+            write_json(samples / "sample.json", {"scenes_per_country": 1})
         config = Config()
         config.eval.benchmark = benchmark
         config.data.path = path

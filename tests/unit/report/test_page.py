@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geoagent import cli
-from geoagent.files import read_jsonl, write_jsonl
+from geoagent.files import read_jsonl, write_json, write_jsonl
 from geoagent.report.charts import Line, accuracy_chart, breakdown_chart
 from geoagent.report.confusion import confusion
 from geoagent.report.examples import extremes
@@ -185,12 +186,18 @@ def test_an_image_outside_the_dataset_is_not_shown(make_run: Make, tmp_path: Pat
     assert "is outside the dataset folder" in page
 
 
-def test_published_figures_stand_beside_their_benchmark_only(make_run: Make) -> None:
+def test_published_figures_stand_beside_their_benchmark_only(
+    make_run: Make, tmp_path: Path
+) -> None:
     text = text_of(page_of(make_run("a", "geoseek_val", count=40)))
     assert "GeoSeek-Val" in text
     assert "Published: GeoAgent, arXiv 2602.12617 Qwen2.5-VL-7B" in text
     assert "all 3,000 images of GeoSeek-Val; these are of 40" in text
     assert "Published ablations (8)" in text
+    # A benchmark of its own, in a run that was trained on the drawn sample or on nothing.
+    other = make_run("c", "geoseek_val", path=None)
+    (tmp_path / "samples" / "sample.json").unlink()
+    assert "2602.12617" in text_of(page_of(other))
     drawn = text_of(page_of(make_run("b", "im2gps3k", path=None)))
     assert "the images are the drawn sample" in drawn
     assert "2602.12617" not in drawn
@@ -327,3 +334,21 @@ def test_countries_that_are_taken_for_others() -> None:
     assert ("Peru", "not located", 1, 1) in mistakes
     assert ("Norway", "out at sea", 1, 2) in mistakes
     assert found.kinds == 4
+
+
+def test_the_quality_of_chains_is_shown_if_it_is_of_these_predictions(make_run: Make) -> None:
+    run = make_run()
+    assert "Quality of chains of thought" not in text_of(page_of(run))
+    home = run.evaluation("mine") / "predictions.cot"
+    figures = {"count": 40, "cot_quality": 59.123, "background": 0.5, "caption": None}
+    figures |= {"inference": 0.25, "intervals": {"cot_quality": [50.0, 61.5]}}
+    write_json(home / "figures.json", {"by": {"model": {"grpo": figures}}})
+    write_json(home / "settings.json", {"judge": ["openai", "Qwen3-32B"]})
+    text = text_of(page_of(run))
+    assert "GRPO 40 59.1 50.0–61.5 0.500 – 0.250" in text
+    assert "judged by Qwen3-32B" in text
+    later = (home / "figures.json").stat().st_mtime + 1
+    os.utime(run.evaluation("mine") / "predictions.jsonl", (later, later))
+    text = text_of(page_of(run))
+    assert "59.1" not in text
+    assert "The predictions are newer than the judgement of their chains" in text
