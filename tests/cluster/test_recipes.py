@@ -11,6 +11,7 @@ import pytest
 
 from geoagent.cli import main as geoagent
 from geoagent.files import read_json
+from tests.small_tools import WORDS as TOOLS
 from tests.two_places import WORDS, write_places
 
 from .helpers import User
@@ -50,6 +51,7 @@ RECIPES = (
         ("base", "sft", "judge", "grpo"),
         write_places,
     ),
+    Recipe("geovista_demo", TOOLS, ("prepare", "sft", "grpo", "eval"), ("base", "sft", "grpo")),
 )
 
 
