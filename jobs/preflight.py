@@ -34,6 +34,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         _model,
         _semantic,
         _geocoder,
+        _search,
         _agent,
         _packages,
         _images,
@@ -156,6 +157,15 @@ def _geocoder(config: Config, plan: Plan) -> None:
         locator(config.rewards.geocoder)  # it refuses what a service cannot be asked with
         if not uses_slurm(config):
             check(config.rewards.geocoder)
+
+
+def _search(config: Config, plan: Plan) -> None:
+    names = {stage.name for stage in plan.stages}
+    rollout = config.rollout
+    if (rollout.train and names & {"prepare", "grpo"}) or (rollout.eval and "eval" in names):
+        from geoagent.rollout.search import check
+
+        check(rollout.search)
 
 
 def _agent(config: Config, plan: Plan) -> None:

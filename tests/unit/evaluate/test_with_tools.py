@@ -12,7 +12,7 @@ import pytest
 from geoagent.config import to_yaml
 from geoagent.errors import OutageError
 from geoagent.evaluate import __main__ as program
-from geoagent.evaluate import benchmark
+from geoagent.evaluate import predicting
 from geoagent.evaluate.benchmark import evaluate, predict
 from geoagent.evaluate.completions import Shard
 from geoagent.files import read_jsonl, write_jsonl
@@ -57,7 +57,7 @@ class Caller:
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     shelf = Shelf({"Huaraz": [hit("Huaraz", "a city in Peru", "x:1")]})
-    monkeypatch.setattr(benchmark, "provider", lambda settings: shelf)
+    monkeypatch.setattr(predicting, "provider", lambda settings: shelf)
     return shelf
 
 

@@ -203,6 +203,19 @@ def test_a_benchmark_of_its_own_is_looked_at_too(
     assert "eval.path: " in capsys.readouterr().err
 
 
+def test_judge_data_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge = {"label": True, "predicted_cot": "Signs.", "predicted_answer": "Peru; Ancash"}
+    folder, other = dataset(tmp_path / "judge", judge), dataset(tmp_path / "other", {})
+    words = ["submit", "judge", "--dry-run", "recipe=demo", "judge.vllm=false"]
+    assert main([*words, f"judge.path={folder}"]) == 0
+    capsys.readouterr()
+    assert main([*words, f"judge.path={other}"]) == 2
+    told = capsys.readouterr().err
+    assert f"judge.path: {other}: no row of judge data in split 'train' (predicted_cot: " in told
+    assert main([*words, f"judge.path={tmp_path}/none"]) == 2
+    assert "judge.path: " in capsys.readouterr().err
+
+
 def test_a_long_dataset_is_left_to_prepare(tmp_path: Path) -> None:
     folder = dataset(tmp_path / "data", {}, {}, {"split": "heldout"})
     short, whole = glance(folder, most_lines=2), glance(folder, most_lines=4)

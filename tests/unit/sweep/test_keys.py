@@ -80,6 +80,8 @@ def test_what_is_ignored_exists() -> None:
         ("judge.weights", {"judge", "grpo", "eval"}),
         ("grpo.temperature", {"judge_data", "judge", "grpo", "eval"}),
         ("grpo.beta", {"grpo", "eval"}),
+        ("rollout.train", {"prepare", "sft", "judge_data", "judge", "grpo", "eval"}),
+        ("rollout.eval", {"eval"}),
         ("grpo.limit", {"grpo", "eval"}),
         ("rewards.weights", {"grpo", "eval"}),
         ("agent.temperature", {"grpo", "eval"}),

@@ -23,7 +23,7 @@ POINTS = {
     "gre_stages": 5,
     "geovista_ablations": 8,
 }
-SMALL = {"gre_stages": "gre_demo"}
+SMALL = {"gre_stages": "gre_demo", "geovista_ablations": "geovista_demo"}
 """Recipes for two cores, where it is not demo."""
 HOW_TO = (ROOT / "docs" / "how-to" / "ablations.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", HOW_TO, flags=re.DOTALL)

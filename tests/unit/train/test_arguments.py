@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,23 @@ def test_tools_in_grpo(tmp_path: Path) -> None:
     asked = resolve([*base, "rollout.train=true", "rollout.turns=4"])
     found = options(policy_arguments(asked, run, "grpo"))
     assert (found["multi_turn_scheduler"], found["max_turns"]) == ("geoagent_tools", "4")
+
+
+def test_paper_recipe_of_geovista(tmp_path: Path) -> None:
+    rows = Run(tmp_path).dataset("grpo")
+    rows.parent.mkdir()
+    rows.write_text("{}\n" * 12_001)
+    config = resolve(["recipe=geovista", "grpo.start_from=base"])
+    found = options(policy_arguments(config, Run(tmp_path), "grpo"))
+    assert found["dataset"] == f"{rows}#12000"
+    assert (found["beta"], found["learning_rate"], found["num_generations"]) == (
+        "0.0",
+        "1e-06",
+        "8",
+    )
+    assert (found["multi_turn_scheduler"], found["max_turns"]) == ("geoagent_tools", "6")
+    assert json.loads(found["vllm_limit_mm_per_prompt"]) == {"image": 6}
+    assert found["max_pixels"] == "2097152"
+    plain = resolve(["recipe=geovista", "grpo.start_from=base", "rollout.train=false"])
+    found = options(policy_arguments(plain, Run(tmp_path), "grpo"))
+    assert not {"multi_turn_scheduler", "vllm_limit_mm_per_prompt"} & found.keys()
