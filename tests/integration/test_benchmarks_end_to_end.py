@@ -190,6 +190,7 @@ def test_the_page_shows_all_of_it(run: Run) -> None:
         "<h2>GREval-Bench</h2>",
         "<h3>Use of tools</h3>",
         "<h3>Quality of chains of thought</h3>",
+        "judged by Qwen3-32B",
         "Zoom: [5, 5, 90, 60]",
         f"Search: {rows_of(run, 'greval')[0]['city']}",
         "GeoVista-7B",

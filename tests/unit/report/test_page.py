@@ -50,7 +50,8 @@ def test_one_run(make_run: Make) -> None:
     assert re.search(r"Country: (France|Peru|Norway|Japan|Fiji) sign The sign is in", text)
     for title in ("Accuracy by distance", "How far off", "Errors of GRPO", "By locatability"):
         assert f"<h4>{title}</h4>" in page
-    for title in ("Loss", "Token accuracy", "Total reward", "Rewards", "KL divergence"):
+    curves = ("Loss", "Token accuracy", "Total reward", "Rewards", "KL divergence", "Use of tools")
+    for title in curves:
         assert f"<h4>{title}</h4>" in page
     pngs = {file.name for file in (run.path / "report").glob("*.png")}
     assert {"mine-accuracy.png", "mine-map.png", "grpo-total-reward.png"} <= pngs
