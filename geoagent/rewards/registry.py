@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, cast
 
 from geoagent.config import RewardsConfig, check_weights, nearest_reward
 from geoagent.errors import UsageError
@@ -61,6 +62,22 @@ def _make(name: str, config: RewardsConfig, agent: Agent | None) -> Reward:
     if name not in makers:
         raise UsageError(f"unknown reward '{name}'; {nearest_reward(name)}")
     return makers[name]()
+
+
+def score_all(
+    rewards: Mapping[str, Reward], completions: Sequence[str], **columns: Any
+) -> dict[str, list[Score]]:
+    """Scores of a batch by reward, all rewards at the same time: those that wait for a service, or
+    compute outside of Python, leave the others room. It takes as long as the slowest of them.
+
+    Raises what a reward raises (OutageError, UsageError), when all have ended.
+    """
+    with ThreadPoolExecutor(max_workers=len(rewards) or 1, thread_name_prefix="reward") as pool:
+        begun = {
+            name: pool.submit(reward.score, completions, **columns)
+            for name, reward in rewards.items()
+        }
+    return {name: future.result() for name, future in begun.items()}
 
 
 def total(scores: Mapping[str, Sequence[Score]], weights: Mapping[str, float]) -> list[float]:
