@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ import pytest
 from geoagent.config import REWARD_NAMES, RewardsConfig
 from geoagent.data.cot import chain_of_thought
 from geoagent.data.places import countries
-from geoagent.errors import UsageError
-from geoagent.rewards.base import Score, three_levels
-from geoagent.rewards.registry import build, total, weighted
+from geoagent.errors import OutageError, UsageError
+from geoagent.rewards.base import Reward, Score, three_levels
+from geoagent.rewards.registry import build, score_all, total, weighted
 from geoagent.score import check_row, score_rows
 
 from .helpers import FakeAgent, completion
@@ -144,3 +145,34 @@ def test_the_sample_s_own_answers_get_full_marks() -> None:
         rewards = build(RewardsConfig(parity=parity), names)
         for row in score_rows(rows, rewards):
             assert [row[name] for name in names] == [1, 1, pytest.approx(1), 4, 1], row
+
+
+class Meets(Reward):
+    """Goes on when others of its kind are there as well; or fails."""
+
+    name = "meets"
+
+    def __init__(self, barrier: threading.Barrier, error: Exception | None = None) -> None:
+        self.barrier = barrier
+        self.error = error
+
+    def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
+        self.barrier.wait(timeout=20)
+        if self.error:
+            raise self.error
+        return [Score(float(len(text))) for text in completions]
+
+
+def test_rewards_of_a_batch_are_scored_at_the_same_time() -> None:
+    barrier = threading.Barrier(3)
+    scores = score_all({name: Meets(barrier) for name in "abc"}, ["x", "xx"])
+    assert list(scores) == ["a", "b", "c"]
+    assert all([score.value for score in column] == [1.0, 2.0] for column in scores.values())
+    assert score_all({}, ["x"]) == {}
+
+
+def test_an_outage_of_one_reward_is_the_batchs() -> None:
+    barrier = threading.Barrier(2)
+    rewards = {"a": Meets(barrier), "b": Meets(barrier, OutageError("the agent is away"))}
+    with pytest.raises(OutageError, match="the agent is away"):
+        score_all(rewards, ["x"])
