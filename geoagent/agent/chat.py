@@ -16,6 +16,8 @@ from geoagent.agent.endpoint import Endpoint
 from geoagent.errors import OutageError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 Question = TypeVar("Question")
@@ -92,7 +94,8 @@ class ChatClient(ABC, Generic[Question, Answer]):
         self._alive = 0.0
         self._told = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._http: httpx.AsyncClient | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._idle: list[httpx.AsyncClient] = []
 
     @abstractmethod
     def _endpoints(self) -> Sequence[Endpoint]:
@@ -120,10 +123,10 @@ class ChatClient(ABC, Generic[Question, Answer]):
     def close(self) -> None:
         """Close connections and the background thread."""
         if self._loop is not None:
-            if self._http is not None:
-                self._run(self._http.aclose())
+            while self._idle:
+                self._run(self._idle.pop().aclose())
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = self._http = None
+            self._loop = None
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run in a loop of our own thread: trainers may have a loop running in theirs."""
@@ -145,12 +148,6 @@ class ChatClient(ABC, Generic[Question, Answer]):
     ) -> None:
         """Work on all items, `concurrency` at a time, begun in their order; they are drawn as they
         are needed. The first error ends all."""
-        import httpx
-
-        if self._http is None:
-            limits = httpx.Limits(max_connections=self._limits.concurrency)
-            timeout = httpx.Timeout(None, connect=_CONNECT_S)  # the rest: see _send
-            self._http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
         self._alive = time.monotonic()
         pending = iter(items)
 
@@ -229,13 +226,13 @@ class ChatClient(ABC, Generic[Question, Answer]):
     async def _send(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
         import httpx
 
-        assert self._http is not None
         limit = self._limits.request_timeout_s
+        http = self._idle.pop() if self._idle else self._new_http()
         self._load[endpoint.url] = self._load.get(endpoint.url, 0) + 1
         try:
             # Of the whole: httpx's own limits begin anew with every byte.
             async with asyncio.timeout(limit):
-                response = await self._http.post(
+                response = await http.post(
                     f"{endpoint.url}/chat/completions",
                     json=body,
                     headers={"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {},
@@ -248,7 +245,18 @@ class ChatClient(ABC, Generic[Question, Answer]):
             raise Unavailable(f"{endpoint.url}: {type(error).__name__}") from None
         finally:
             self._load[endpoint.url] -= 1
+            self._idle.append(http)
         return self._content(endpoint, response)
+
+    def _new_http(self) -> httpx.AsyncClient:
+        """What carries one request at a time. Not one for all: at every request httpx looks at
+        all connections that it keeps, which takes longer than the requests from a hundred on."""
+        import httpx
+
+        if self._tls is None:
+            self._tls = httpx.create_ssl_context(trust_env=False)
+        timeout = httpx.Timeout(None, connect=_CONNECT_S)  # the rest: see _send
+        return httpx.AsyncClient(verify=self._tls, timeout=timeout, trust_env=False)
 
     def _content(self, endpoint: Endpoint, response: httpx.Response) -> str:
         status = response.status_code
