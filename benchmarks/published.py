@@ -11,6 +11,7 @@ number before the names, and asking the geocoder for the truth as well.
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import time
@@ -28,9 +29,11 @@ PAUSE_S: Final = (0.01, 0.05)
 class Consistency:
     """Stage by stage; `pauses` as published, or without."""
 
-    def __init__(self, url: str, pauses: bool) -> None:
-        self._url = f"{url}/v1/chat/completions"
+    def __init__(self, url: str, pauses: bool, token: str = "", max_tokens: int = 512) -> None:
+        self._url = f"{url}/chat/completions"
         self._pauses = pauses
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._max_tokens = max_tokens
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
         return [self._one(text) for text in completions]
@@ -38,13 +41,15 @@ class Consistency:
     def _one(self, text: str) -> float:
         found = re.search(r"<think>(.*?)</think>", text, re.DOTALL)
         chain = json.loads(found[1] if found else text)["ChainOfThought"]
-        value, earlier = 0.0, {}
+        value = 0.0
+        earlier: dict[str, str] = {}
         for stage, weight in zip(STAGES, WEIGHTS, strict=True):
             if stage not in chain:
                 return 0.0
             said = self._ask(stage, chain[stage]["Reasoning"], earlier)
             earlier[stage] = chain[stage]["Conclusion"]
-            value += weight * (said.replace(" ", "") == earlier[stage].replace(" ", ""))
+            agreed = said.replace(" ", "") == earlier[stage].replace(" ", "")
+            value += weight * agreed * _length_factor(len(chain[stage]["Reasoning"]))
             if self._pauses:
                 time.sleep(random.uniform(*PAUSE_S))
         return value
@@ -56,9 +61,19 @@ class Consistency:
             {"role": "system", "content": "Infer the conclusion; reply with JSON."},
             {"role": "user", "content": asked},
         ]
-        body = {"messages": messages, "max_tokens": 512, "temperature": 0.1}
-        reply = requests.post(self._url, json=body, timeout=30).json()
-        return str(json.loads(reply["choices"][0]["message"]["content"])["Conclusion"])
+        body: Any = {"messages": messages, "max_tokens": self._max_tokens, "temperature": 0.1}
+        reply = requests.post(self._url, json=body, headers=self._headers, timeout=300).json()
+        try:
+            return str(json.loads(reply["choices"][0]["message"]["content"])["Conclusion"])
+        except (ValueError, KeyError, TypeError):
+            return ""
+
+
+def _length_factor(characters: int) -> float:
+    """0 below 90 characters of reasoning, 1 above 200, a sigmoid between."""
+    if characters < 90 or characters > 200:
+        return float(characters > 200)
+    return 1 / (1 + math.exp(-8 * ((characters - 90) / 110 - 0.5)))
 
 
 class Semantic:

@@ -1,283 +1,233 @@
 """How long a batch's rewards take, beside the released algorithm: `make bench-rewards`.
 
-Batches as GRPO makes them: groups of 8 completions of one picture, whose answers are 3 cities of
-its country, while no two reasonings are alike. The agent and an online geocoder are stand-ins on
-loopback that take 200 ms for each request and 64 at a time (benchmarks/stub.py); the embedding
-model and the offline geocoder are the real ones. The released algorithm is benchmarks/published.py.
-It takes one completion after the other, so it is timed on 64 at most, and larger batches are
-counted from that. Nothing is remembered from batch to batch; each figure is the median of three,
-of the released algorithm's consistency and geocoding a single run.
+The agent and an online geocoder are stand-ins on loopback that take 200 ms for each request and 64
+at a time (benchmarks/stub.py); the embedding model and the offline geocoder are the real ones. The
+batches are those of benchmarks/batches.py, the released algorithm is benchmarks/published.py, with
+its random pauses and without. It takes one completion after the other, so it is timed on 64 at
+most, and larger batches are counted from that. Nothing is remembered from batch to batch. Figures
+are medians of three batches; those of the released algorithm are from a single one.
 
-The limit of `consistency` is the agent's: rounds × one call, where rounds is the number of
-questions over the agent's capacity. That of `semantic` is one call of the embedding model with all
-names of the batch, each once.
+Of `consistency` the limit is the agent's: rounds × one call, where rounds is the number of
+questions over the agent's capacity. An agent of capacity 192 takes those of 64 completions in one.
+Last, the embedded agent of the demo answers about 8 completions, and about 2 of them as the
+released algorithm asks (with the demo's limit of tokens, in its favour).
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import os
-import statistics
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import agent as embedded
+import batches
+from harness import (
+    Figures,
+    bars,
+    medians,
+    numbers,
+    percent,
+    run,
+    seconds,
+    show_goals,
+    table,
+    verdict,
+)
 from published import Consistency as PublishedConsistency
-from published import Semantic as PublishedSemantic
-from published import Spatial as PublishedSpatial
 from rich.console import Console
-from rich.table import Table
 from stub import serving
 
 from geoagent.agent.client import AgentClient
-from geoagent.agent.endpoint import Endpoint
-from geoagent.agent.prompt import HEALTH, Question
-from geoagent.answer import parse, split_parts
-from geoagent.config import AgentConfig, RewardsConfig
-from geoagent.data.cot import chain_of_thought
-from geoagent.data.places import City, Country, countries
-from geoagent.errors import exit_code
-from geoagent.files import write_json
-from geoagent.geo.geocoder import geocode
-from geoagent.geo.regions import same_place
+from geoagent.agent.endpoint import read_endpoints
+from geoagent.agent.prompt import Question
+from geoagent.config import RewardsConfig, resolve
 from geoagent.progress import tracked
-from geoagent.rewards.base import Reward
 from geoagent.rewards.embedding import load_encoder
-from geoagent.rewards.registry import build, score_all
+from geoagent.rewards.registry import weighted
 
-SIZES: Final = (8, 64, 512)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 LATENCY_S: Final = 0.2
 CAPACITY: Final = 64
-GROUP: Final = 8
+WIDE: Final = 192
 ROUNDS: Final = 3
-TIMED: Final = 64
-"""Completions that the released algorithm is timed on."""
-
-Batch = tuple[list[str], dict[str, list[Any]]]
+FEW: Final = 2
+"""Completions that the embedded agent is asked about as the released algorithm does."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", default="8,64,512", metavar="N,N", help="completions a batch")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
-    options = parser.parse_args(arguments)
-
-    def program() -> int:
-        figures = measure([int(size) for size in options.sizes.split(",")])
-        if options.json:
-            write_json(options.json, figures)
-        show(figures)
-        return 0
-
-    return exit_code(program)
-
-
-def measure(sizes: Sequence[int]) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> Figures:
     """All figures, as JSON."""
-    settings = RewardsConfig()
-    encode = load_encoder(settings.semantic.model)
-    encode(["warm up"] * 64)
-    geocode("France; Ile-de-France; Paris")
+    cases: list[dict[str, Any]] = []
     with serving(LATENCY_S, CAPACITY) as url:
-        cases = [
-            case
-            for size in tracked(sizes, "batches")
-            for case in _batch(size, settings, encode, url)
-        ]
-        alone = _one_call(url)
-    return {
-        "cores": len(os.sched_getaffinity(0)),
+        batches.warm_up(url)
+        alone = one_call(f"{url}/v1")
+        for size in tracked(options.sizes, "batches"):
+            cases += _cases(size, url, alone)
+    with serving(LATENCY_S, WIDE) as url:
+        (wide,) = _times([["consistency"]], 64, url, WIDE)
+    figures = {
         "latency_s": LATENCY_S,
         "capacity": CAPACITY,
         "one_call_s": alone,
         "cases": cases,
+        "wide": {"completions": 64, "capacity": WIDE, "seconds": wide, "calls": wide / alone},
+        "embedded": with_embedded_agent(),
     }
+    return {**figures, "goals": list(_goals(figures))}
 
 
-def completions(size: int, seed: int) -> Batch:
-    """A batch and the columns of its truth."""
-    texts: list[str] = []
-    columns: dict[str, list[Any]] = {name: [] for name in ("solution", "latitude", "longitude")}
-    lands = countries()
-    for number in range(size):
-        picture = number // GROUP + seed
-        country = lands[picture % len(lands)]
-        true = country.cities[picture // len(lands) % len(country.cities)]
-        said = country.cities[number % min(3, len(country.cities))]
-        texts.append(_completion(country, said, f"{seed}/{number}"))
-        columns["solution"].append(f"<answer>{_address(country, true)}</answer>")
-        columns["latitude"].append(true.latitude)
-        columns["longitude"].append(true.longitude)
-    return texts, columns
-
-
-def _completion(country: Country, city: City, mark: str) -> str:
-    """What a model could have written; `mark` makes each of its reasonings one of its kind."""
-    chain = chain_of_thought(country, city).replace('"Reasoning": "', f'"Reasoning": "({mark}) ')
-    return f"<think>{chain}</think><answer>{_address(country, city)}</answer>"
-
-
-def _address(country: Country, city: City) -> str:
-    return f"{country.name}; {city.region}; {city.name}"
-
-
-def _batch(
-    size: int, settings: RewardsConfig, encode: Any, url: str
-) -> Iterator[dict[str, Any]]:
-    """A row for each reward and one for all of them."""
-    ours: dict[str, float] = {}
-    limits = {"consistency": _agent_limit(size, url), "semantic": _names_limit(size, encode)}
-    names = [name for name in settings.weights if settings.weights[name]]
-    for name in names:
-        ours[name] = _median(lambda seed, name=name: _ours([name], size, seed, settings, url))
-    together = _median(lambda seed: _ours(names, size, seed, settings, url))
-    theirs = _published(size, encode, url)
-    for name in names:
-        yield _row(name, size, ours[name], theirs.get(name), limits.get(name))
-    everything = {
-        kind: sum(times[kind] for times in theirs.values()) for kind in ("pauses", "without")
-    }
-    yield {
-        **_row("all", size, together, everything, None),
-        "over_slowest": together / max(ours.values()),
-    }
-
-
-def _ours(
-    names: Sequence[str], size: int, seed: int, settings: RewardsConfig, url: str
-) -> float:
-    """Seconds of a batch that is new to everything that remembers, but for what a process keeps for
-    its lifetime: the encoder and the gazetteer."""
-    client = AgentClient(AgentConfig(), endpoints=[Endpoint(f"{url}/v1", "stub", "token")])
-    client.check()
-    rewards = build(settings, names, agent=client)
-    warm_texts, warm_columns = completions(GROUP, 10_000 + seed)
-    score_all({n: r for n, r in rewards.items() if n != "consistency"}, warm_texts, **warm_columns)
-    _forget(rewards)
-    texts, columns = completions(size, seed)
-    started = time.perf_counter()
-    score_all(rewards, texts, **columns)
-    took = time.perf_counter() - started
-    client.close()
-    return took
-
-
-def _forget(rewards: Mapping[str, Reward]) -> None:
-    """As in a process that has just begun."""
-    for remembers in (parse, same_place):
-        getattr(remembers, "cache_clear", lambda: None)()
-    semantic = rewards.get("semantic")
-    if semantic is not None:
-        semantic._vectors.clear()  # type: ignore[attr-defined]
-
-
-def _published(size: int, encode: Any, url: str) -> dict[str, dict[str, float]]:
-    """Seconds of the released algorithm by reward, with its pauses and without."""
-    timed = min(size, TIMED)
-    scale = size / timed
-    texts, columns = completions(timed, 0)
-    found: dict[str, dict[str, float]] = {}
-    semantic = _seconds(lambda: PublishedSemantic(encode)(texts, **columns))
-    found["semantic"] = dict.fromkeys(("pauses", "without"), semantic * scale)
-    spatial = _seconds(lambda: PublishedSpatial(url)(texts, **columns))
-    found["spatial"] = dict.fromkeys(("pauses", "without"), spatial * scale)
-    found["consistency"] = {
-        kind: _seconds(lambda pauses=pauses: PublishedConsistency(url, pauses)(texts)) * scale
-        for kind, pauses in (("pauses", True), ("without", False))
-    }
-    return found
-
-
-def _agent_limit(size: int, url: str) -> float:
-    """Rounds × one call."""
-    return math.ceil(3 * size / CAPACITY) * _one_call(url)
-
-
-def _one_call(url: str) -> float:
+def one_call(url: str) -> float:
     """Seconds of a single question through our client."""
-    client = AgentClient(AgentConfig(), endpoints=[Endpoint(f"{url}/v1", "stub", "token")])
-    client.check()
-    times = [
-        _seconds(lambda n=n: client.ask([Question("country", f"{HEALTH.reasoning} {n}")]))
-        for n in range(5)
-    ]
+    client = batches.client_of(url, 1)
+
+    def ask(number: int) -> float:
+        question = Question("country", f"One call, number {number}.")
+        return seconds(lambda: client.ask([question]))
+
+    (taken,) = medians(5, ask)
     client.close()
-    return statistics.median(times)
+    return taken
 
 
-def _names_limit(size: int, encode: Any) -> float:
-    """All names of a batch, each once, in one call."""
-    texts, columns = completions(size, 0)
-    names = {
-        name
-        for answer in (*(parse(text).answer or "" for text in texts), *columns["solution"])
-        for name in split_parts(answer.removeprefix("<answer>").removesuffix("</answer>"))
+def _times(wanted: Sequence[Sequence[str]], size: int, url: str, concurrency: int) -> list[float]:
+    """Seconds of each of these sets of rewards."""
+
+    def time_of(names: Sequence[str]) -> Callable[[int], float]:
+        def work(number: int) -> float:
+            client = batches.client_of(f"{url}/v1", concurrency)
+            taken = batches.ours(names, batches.completions(size, number), client)
+            client.close()
+            return taken
+
+        return work
+
+    return medians(ROUNDS, *(time_of(names) for names in wanted))
+
+
+def _cases(size: int, url: str, alone: float) -> Iterator[dict[str, Any]]:
+    """A row for each reward and one for all of them."""
+    names = weighted(RewardsConfig())
+    *each, together = _times([*([name] for name in names), names], size, url, CAPACITY)
+    theirs = batches.theirs(size, load_encoder(RewardsConfig().semantic.model), url)
+    limits = {"consistency": math.ceil(3 * size / CAPACITY) * alone}
+    for name, taken in zip(names, each, strict=True):
+        yield _row(name, size, taken, theirs.get(name), limits.get(name))
+    everything = {
+        kind: sum(taken[kind] for taken in theirs.values())
+        for kind in ("published", "without_pauses")
     }
-    return _median(lambda seed: _seconds(lambda: encode(sorted(names))))
-
-
-def _median(seconds: Callable[[int], float]) -> float:
-    return statistics.median(seconds(seed) for seed in range(ROUNDS))
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    yield {**_row("all", size, together, everything, None), "over_slowest": together / max(each)}
 
 
 def _row(
-    name: str,
-    size: int,
-    ours: float,
-    theirs: Mapping[str, float] | None,
-    limit: float | None,
+    name: str, size: int, taken: float, theirs: Mapping[str, float] | None, limit: float | None
 ) -> dict[str, Any]:
+    kinds = ("published", "without_pauses")
     return {
         "reward": name,
         "completions": size,
-        "seconds": ours,
+        "seconds": taken,
         "limit_s": limit,
-        "share_of_limit": limit / ours if limit else None,
-        "published_s": theirs["pauses"] if theirs else None,
-        "published_without_pauses_s": theirs["without"] if theirs else None,
-        "times_faster": theirs["pauses"] / ours if theirs else None,
-        "times_faster_without_pauses": theirs["without"] / ours if theirs else None,
+        "share_of_limit": limit / taken if limit else None,
+        **{f"{kind}_s": theirs[kind] if theirs else None for kind in kinds},
+        **{f"{kind}_ratio": theirs[kind] / taken if theirs else None for kind in kinds},
     }
 
 
-def show(figures: dict[str, Any]) -> None:
-    """Print the figures on standard output."""
-    table = Table(title="Rewards of a batch", title_justify="left")
-    heads = ("reward", "batch", "s", "limit s", "share", "published s", "ratio", "no pauses")
-    for head in heads:
-        table.add_column(head, justify="left" if head == "reward" else "right")
+def with_embedded_agent() -> dict[str, Any]:
+    """Seconds a completion of the demo's agent, asked by us and as the released algorithm does."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rewards-")))
+        agent = embedded.start(folder, stack, "demo", resolve(["recipe=demo"]), {})
+        _warm(agent.client)
+        (endpoint,) = read_endpoints(folder / "demo" / "agent")
+        batch = batches.completions(batches.GROUP, 0)
+        taken = batches.ours(["consistency"], batch, agent.client) / batches.GROUP
+        settings = agent.config.agent
+        released = PublishedConsistency(endpoint.url, True, endpoint.token, settings.max_tokens)
+        texts, _ = batches.completions(FEW, 1000)
+        theirs = seconds(lambda: released(texts)) / FEW
+    return {
+        "slots": settings.slots,
+        "ours_s": taken,
+        "published_s": theirs,
+        "ratio": theirs / taken,
+    }
+
+
+def _warm(client: AgentClient) -> None:
+    """Each slot reads once what all questions begin with."""
+    client.ask([Question("country", f"Warming up, number {number}.") for number in range(8)])
+
+
+def _goals(figures: Figures) -> Iterator[dict[str, Any]]:
+    yield verdict(
+        f"consistency, batch 64, capacity {WIDE}: calls of the agent",
+        figures["wide"]["calls"],
+        1.25,
+        most=True,
+    )
     for case in figures["cases"]:
-        share, ratio = case["share_of_limit"], case["times_faster"]
-        plain = case["times_faster_without_pauses"]
-        table.add_row(
+        where = f"{case['reward']}, batch {case['completions']}"
+        if (case["reward"], case["completions"]) == ("consistency", 64):
+            rounds = case["seconds"] / case["limit_s"]
+            yield verdict(f"{where}: time over rounds × one call", rounds, 1.25, most=True)
+            yield verdict(f"{where}: times the released algorithm", case["published_ratio"], 100)
+        if case["reward"] == "all":
+            yield verdict(f"{where}: over the slowest", case["over_slowest"], 1.1, most=True)
+
+
+def show(figures: Figures, console: Console) -> None:
+    """Print the figures."""
+    heads = ("reward", "batch", "s", "limit s", "share", "published s", "ratio", "without pauses")
+    rows = [
+        (
             case["reward"],
-            str(case["completions"]),
-            f"{case['seconds']:.4f}",
-            f"{case['limit_s']:.3f}" if case["limit_s"] else "",
-            f"{100 * share:.0f} %" if share else "",
-            f"{case['published_s']:.2f}" if ratio else "",
-            f"{ratio:.0f}" if ratio else "",
-            f"{plain:.0f}" if plain else "",
+            case["completions"],
+            case["seconds"],
+            case["limit_s"],
+            percent(case["share_of_limit"]),
+            case["published_s"],
+            case["published_ratio"],
+            case["without_pauses_ratio"],
         )
-    console = Console(width=max(Console().width, 100))
-    console.print(table)
-    for case in figures["cases"]:
-        if "over_slowest" in case:
-            console.print(
-                f"batch {case['completions']}: all rewards take {case['over_slowest']:.2f} × the "
-                "slowest of them"
-            )
-    console.print(f"one call of the agent: {1000 * figures['one_call_s']:.0f} ms")
+        for case in figures["cases"]
+    ]
+    console.print(table("Rewards of a batch", heads, rows))
+    ours = figures["embedded"]
+    console.print(
+        f"one call: {1000 * figures['one_call_s']:.0f} ms; the embedded agent: "
+        f"{ours['ours_s']:.2f} s a completion, {ours['published_s']:.2f} s as published",
+        highlight=False,
+    )
+    show_goals(figures, console)
+
+
+def draw(figures: Figures) -> Figure:
+    """Seconds of the largest batch, ours, the limit and the released algorithm."""
+    largest = max(case["completions"] for case in figures["cases"])
+    cases = [case for case in figures["cases"] if case["completions"] == largest]
+    series = {"ours": "seconds", "limit": "limit_s", "published": "published_s"}
+    return bars(
+        f"Rewards of {largest} completions, agent of {1000 * LATENCY_S:.0f} ms",
+        "seconds",
+        [case["reward"] for case in cases],
+        {label: [case[key] for case in cases] for label, key in series.items()},
+        logarithmic=True,
+    )
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sizes", type=numbers, default=[8, 64, 512], metavar="N,N", help="completions a batch"
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("rewards", __doc__, measure, show, draw, options=_options))

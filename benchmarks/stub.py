@@ -1,8 +1,9 @@
 """A stand-in for the agent and for an online geocoder: HTTP on loopback, in a process of its own.
 
-Each request takes a fixed time; of more than `capacity` at once the others wait for their turn, as
-in a model server with so many slots. A chat is answered with the id that it asks for and a
-conclusion made of nothing: how long answers take is measured here, not what they say.
+Each request takes a fixed time, or one drawn from an exponential distribution with that mean; of
+more than `capacity` at once the others wait for their turn, first come, first served, as in a model
+server with so many slots. A chat is answered with the id that it asks for and a conclusion made of
+nothing: how long answers take is measured here, not what they say.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import re
 import subprocess
 import sys
@@ -19,13 +21,14 @@ from pathlib import Path
 from typing import Any, Final
 
 CONCLUSION: Final = "France"
+TIMES: Final = ("fixed", "exponential")
 _PLACE: Final = {"results": [{"geometry": {"lat": 48.85, "lng": 2.35}}]}
 
 
 @contextmanager
-def serving(latency_s: float, capacity: int) -> Iterator[str]:
-    """The address of a server that lives as long as this."""
-    words = [sys.executable, str(Path(__file__)), str(latency_s), str(capacity)]
+def serving(latency_s: float, capacity: int, times: str = "fixed") -> Iterator[str]:
+    """The address of a server (without /v1) that lives as long as this."""
+    words = [sys.executable, str(Path(__file__)), str(latency_s), str(capacity), times]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -37,18 +40,17 @@ def serving(latency_s: float, capacity: int) -> Iterator[str]:
 class Stub:
     """The server itself."""
 
-    def __init__(self, latency_s: float, capacity: int) -> None:
+    def __init__(self, latency_s: float, capacity: int, times: str) -> None:
         self._latency = latency_s
         self._slots = asyncio.Semaphore(capacity)
+        self._draw = random.Random(0) if times == "exponential" else None
 
-    async def connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection, one after the other, until it is closed."""
         try:
             while (request := await _read(reader)) is not None:
                 async with self._slots:
-                    await asyncio.sleep(self._latency)
+                    await asyncio.sleep(self._takes())
                 content = json.dumps(_answer(request)).encode()
                 writer.write(
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -59,6 +61,11 @@ class Stub:
             pass
         finally:
             writer.close()
+
+    def _takes(self) -> float:
+        if self._draw is None or not self._latency:
+            return self._latency
+        return self._draw.expovariate(1 / self._latency)
 
 
 async def _read(reader: asyncio.StreamReader) -> dict[str, Any] | None:
@@ -88,8 +95,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("latency_s", type=float)
     parser.add_argument("capacity", type=int)
+    parser.add_argument("times", choices=TIMES)
     options = parser.parse_args()
-    stub = Stub(options.latency_s, options.capacity)
+    stub = Stub(options.latency_s, options.capacity, options.times)
     server = await asyncio.start_server(stub.connected, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
