@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from geoagent.config import Config
+from geoagent.data.prompt import QUESTION
 from geoagent.data.record import read_records
 from geoagent.errors import exit_code
 from geoagent.evaluate.benchmark import benchmarks
@@ -75,7 +76,7 @@ def ask(run: Run, engine: str) -> Said:
     images = [held_out.folder / record.image for record in records]
     model = predictor(choose(config, run), config)
     try:
-        model.complete(images[:2], 8)  # what is made ready at the first call
+        model.complete(images[:2], QUESTION, 8)  # what is made ready at the first call
         started = time.monotonic()
         texts = greedy(model, images, config)
         rate = len(images) / (time.monotonic() - started)
@@ -87,20 +88,21 @@ def ask(run: Run, engine: str) -> Said:
 def greedy(model: Predictor, images: list[Path], config: Config) -> list[str]:
     size = config.eval.batch_size
     batches = [images[start : start + size] for start in range(0, len(images), size)]
-    return [text for batch in batches for text in model.complete(batch, config.eval.max_new_tokens)]
+    length = config.eval.max_new_tokens
+    return [text for batch in batches for text in model.complete(batch, QUESTION, length)]
 
 
 def faults(model: Predictor, images: list[Path]) -> Iterator[str]:
     """What a predictor must do whatever its engine."""
     first, again, other = (
-        model.complete(images, 64, temperature=1.0, seed=seed) for seed in (1, 1, 2)
+        model.complete(images, QUESTION, 64, temperature=1.0, seed=seed) for seed in (1, 1, 2)
     )
     if first != again:
         yield "equal seeds sample different completions"
     if first == other:
         yield "different seeds sample equal completions"
     with wanting_vision_tokens(model):
-        texts = model.complete(images[:2], 8, temperature=1.0)
+        texts = model.complete(images[:2], QUESTION, 8, temperature=1.0)
     if any(name in text for name in VISION_TOKENS for text in texts):
         yield "a vision token is written"
 

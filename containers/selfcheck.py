@@ -44,14 +44,25 @@ def main() -> int:
     }
     if options.image == "train":
         checks["gazetteer"] = gazetteer()
+        checks["search"] = search()
     if (HOME / "image.json").exists():
         checks["image.json"] = description(options.image, options.lock)
     wrong = 0
     for name, found in checks.items():
-        problems = list(found)
+        problems = told(found)
         wrong += len(problems)
         print(f"{name}: {'ok' if not problems else '; '.join(problems)}", flush=True)
     return 1 if wrong else 0
+
+
+def told(found: Iterator[str]) -> list[str]:
+    """What a check finds; that it cannot be made is found too."""
+    problems = []
+    try:
+        problems += found
+    except Exception as error:
+        problems.append(f"{type(error).__name__}: {error}")
+    return problems
 
 
 def versions(lock: Path) -> Iterator[str]:
@@ -92,6 +103,16 @@ def gazetteer() -> Iterator[str]:
     place = geocode("Peru; Ancash; Huaraz")
     if place is None or place.matched != "Huaraz":
         yield f"Huaraz is {place} by {os.environ.get('GEOAGENT_GAZETTEER', 'no named file')}"
+
+
+def search() -> Iterator[str]:
+    """Whether the index for search is there and finds a place by its name."""
+    from geoagent.rollout.offline import gazetteer_index
+
+    found = [one.title for one in gazetteer_index().search("Huaraz")]
+    if not found or not found[0].startswith("Huaraz"):
+        named = os.environ.get("GEOAGENT_SEARCH_INDEX", "no named file")
+        yield f"Huaraz finds {found[:3]} by {named}"
 
 
 def description(image: str, lock: Path) -> Iterator[str]:

@@ -76,6 +76,8 @@ class Completion:
     tool_calls: tuple[ToolCall, ...] = ()
     well_formed: bool = False
     """`<think>…</think><answer>…</answer>` and nothing else but white space."""
+    well_formed_call: bool = False
+    """`<think>…</think><tool_call>…</tool_call>` and nothing else but white space."""
 
     @property
     def valid_parts(self) -> bool:
@@ -109,7 +111,8 @@ def _parse(text: str) -> Completion:
         parts=split_parts(answer or ""),
         coordinates=parse_coordinates(answer if answer is not None else text),
         tool_calls=_tool_calls(text),
-        well_formed=_well_formed(text),
+        well_formed=_thought_and(text, "answer"),
+        well_formed_call=_thought_and(text, "tool_call"),
     )
 
 
@@ -157,15 +160,16 @@ def _think(text: str) -> str | None:
     return text.partition("<think>")[2].partition("<answer>")[0]
 
 
-def _well_formed(text: str) -> bool:
+def _thought_and(text: str, element: str) -> bool:
+    """Whether a text is a think element and then another one, each tag once, and nothing else."""
+    opening, closing = f"<{element}>", f"</{element}>"
     stripped = text.strip()
-    if not (stripped.startswith("<think>") and stripped.endswith("</answer>")):
+    if not (stripped.startswith("<think>") and stripped.endswith(closing)):
         return False
-    tags = ("<think>", "</think>", "<answer>", "</answer>")
-    if any(stripped.count(tag) != 1 for tag in tags):
+    if any(stripped.count(tag) != 1 for tag in ("<think>", "</think>", opening, closing)):
         return False
-    middle = stripped[stripped.find("</think>") + len("</think>") : stripped.find("<answer>")]
-    return stripped.find("</think>") < stripped.find("<answer>") and not middle.strip()
+    middle = stripped[stripped.find("</think>") + len("</think>") : stripped.find(opening)]
+    return stripped.find("</think>") < stripped.find(opening) and not middle.strip()
 
 
 def _document(think: str | None) -> tuple[dict[str, Any], bool]:

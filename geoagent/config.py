@@ -29,6 +29,9 @@ from geoagent.errors import UsageError, nearest
 CONFIG_ROOT: Final = Path(__file__).resolve().parent.parent / "configs"
 GROUPS: Final = ("cluster", "model", "recipe", "data", "agent", "benchmark")
 
+STAGES: Final = ("prepare", "sft", "judge_data", "judge", "grpo", "eval")
+"""In the order in which they run; geoagent/stages.py says what they need of each other."""
+
 REWARD_NAMES: Final = (
     "format",
     "geo_format",
@@ -64,13 +67,21 @@ class TinyModelConfig:
     """Shape of the random Qwen2.5-VL that stands in where no checkpoint can be downloaded."""
 
     hidden_size: int = _limited(128, low=32)
+    """Of the language model."""
     layers: int = _limited(4, low=1)
+    """Of the language model."""
     heads: int = _limited(4, low=1)
+    """Of attention in the language model; even parts of hidden_size."""
     kv_heads: int = _limited(2, low=1)
+    """Heads of keys and values, each for as many of `heads`."""
     vision_hidden_size: int = _limited(64, low=32)
+    """Of the vision tower."""
     vision_depth: int = _limited(3, low=1)
+    """Layers of the vision tower."""
     vision_heads: int = _limited(4, low=1)
+    """Of attention in the vision tower."""
     vocabulary: int = _limited(4096, low=512)
+    """Tokens, made of the run's own texts."""
     image_size: int = _limited(112, low=28)
     """Width and height in pixels that scenes are resized to; a multiple of 28."""
 
@@ -197,7 +208,7 @@ class PolicyConfig:
     generations: int = _limited(8, low=2)
     """Group size G: completions sampled for one image."""
     temperature: float = _limited(0.7, above=0.0)
-    """Completions are sampled at it, also those of eval.reward_samples."""
+    """Completions are sampled at it; at that of `grpo` also those of eval.reward_samples."""
     top_p: float = _limited(1.0, above=0.0, high=1.0)
     """Nucleus that completions are sampled from; 1: everything."""
     beta: float = _limited(0.001, low=0.0)
@@ -346,6 +357,7 @@ class RewardsConfig:
             "consistency": 0.5,
         }
     )
+    """What `grpo` pays for, and `eval` scores with."""
     parity: str = _limited("improved", choices=("improved", "published"))
     """`published` reproduces the released GeoAgent code where ours differs."""
     spatial: SpatialConfig = field(default_factory=SpatialConfig)
@@ -437,6 +449,8 @@ class RolloutConfig:
     """Calls of image_zoom_in_tool that are run for one image."""
     searches: int = _limited(2, low=0)
     """Calls of search_web that are run for one image."""
+    results: int = _limited(10, low=1, high=20)
+    """Of a search that the model is shown; ten have some 3,000 tokens at most."""
     search: SearchConfig = field(default_factory=SearchConfig)
 
 
@@ -808,6 +822,7 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
         if problem:
             yield key, problem
     yield from _weight_problems(config.rewards.weights)
+    yield from _weight_problems(config.judge.weights, "judge.weights")
     yield from _contradictions(config)
 
 
@@ -844,15 +859,17 @@ def check_weights(weights: Mapping[str, float]) -> None:
         raise UsageError(f"config: {key}: {problem}")
 
 
-def _weight_problems(weights: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+def _weight_problems(
+    weights: Mapping[str, float], where: str = "rewards.weights"
+) -> Iterator[tuple[str, str]]:
     for name, weight in weights.items():
-        key = f"rewards.weights.{name}"
+        key = f"{where}.{name}"
         if name not in REWARD_NAMES:
             yield key, f"unknown reward; {nearest_reward(name)}"
         elif not math.isfinite(weight) or weight < 0:
             yield key, f"{weight} is not a weight (0 or more, finite)"
     if not any(weights.values()):
-        yield "rewards.weights", "all are 0; nothing would be learnt"
+        yield where, "all are 0; nothing would be learnt"
 
 
 def nearest_reward(name: str) -> str:
@@ -871,16 +888,11 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "model.tiny.kv_heads", f"{tiny.kv_heads} does not divide model.tiny.heads"
     if tiny.image_size % 28:
         yield "model.tiny.image_size", f"{tiny.image_size} is not a multiple of 28"
-    grpo = config.grpo
-    if (grpo.batch_size * grpo.gradient_accumulation) % grpo.generations and not _many(config):
-        yield (
-            "grpo.generations",
-            f"{grpo.generations} does not divide the completions of a step "
-            f"(grpo.batch_size {grpo.batch_size} × grpo.gradient_accumulation "
-            f"{grpo.gradient_accumulation})",
-        )
-    if grpo.start_from == "sft" and config.sft.lora.rank and not grpo.lora.rank:
-        yield "grpo.lora.rank", "0 (all parameters) cannot continue the adapters of sft.lora.rank"
+    for stage in config.stages:
+        if stage not in STAGES:
+            yield "stages", f"unknown stage '{stage}'; {nearest(stage, STAGES)}"
+    for stage in ("judge", "grpo"):
+        yield from _policy_contradictions(config, stage)
     yield from _stop_early_contradictions(config)
     consistency = config.rewards.consistency
     if consistency.full_characters <= consistency.min_characters:
@@ -891,6 +903,9 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "agent.url", f"'{config.agent.url}' is no address such as http://HOST:8000/v1"
     yield from _geocoder_contradictions(config.rewards.geocoder)
     yield from _search_contradictions(config.rollout.search)
+    if config.data.answer == "coordinates" and (config.rollout.train or config.rollout.eval):
+        reason = "coordinates exclude rollout.train and rollout.eval, which ask for an address"
+        yield "data.answer", reason
     for option in config.cluster.additional:
         if option.replace("_", "-") in _SBATCH_OPTIONS:
             yield f"cluster.additional.{option}", "has a key of its own under cluster; set that"
@@ -906,6 +921,25 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
                 "where you submit, and jobs have it",
             )
     yield from _container_contradictions(config.container)
+
+
+def _policy_contradictions(config: Config, stage: str) -> Iterator[tuple[str, str]]:
+    """Of the settings of a stage that is trained by GRPO."""
+    settings: JudgeConfig | GrpoConfig = getattr(config, stage)
+    completions = settings.batch_size * settings.gradient_accumulation
+    if completions % settings.generations and not _many(config, stage):
+        yield (
+            f"{stage}.generations",
+            f"{settings.generations} does not divide the completions of a step "
+            f"({stage}.batch_size {settings.batch_size} × {stage}.gradient_accumulation "
+            f"{settings.gradient_accumulation})",
+        )
+    start = settings.start_from
+    if start != "base" and getattr(config, start).lora.rank and not settings.lora.rank:
+        yield (
+            f"{stage}.lora.rank",
+            f"0 (all parameters) cannot continue the adapters of {start}.lora.rank",
+        )
 
 
 def _container_contradictions(container: ContainerConfig) -> Iterator[tuple[str, str]]:
@@ -1005,9 +1039,9 @@ _SBATCH_OPTIONS: Final = frozenset((
 """What is made of other keys; a second value would silently win."""
 
 
-def _many(config: Config) -> bool:
+def _many(config: Config, stage: str) -> bool:
     """Several processes share the completions of a step; ms-swift checks their product."""
-    resources = config.cluster.grpo
+    resources: StageResources = getattr(config.cluster, stage)
     return resources.nodes * max(resources.gpus_per_node, resources.processes_per_node or 1) > 1
 
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Final
 from geoagent.errors import UsageError
 
 _LEFT_S: Final = 3600.0
+_PIECE: Final = 1 << 16
 
 
 def write_atomic(path: Path, content: str | bytes, mode: int | None = None) -> None:
@@ -70,6 +71,29 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def mend_last_line(path: Path) -> None:
+    """End the last line of a file that rows are appended to, since the next row would be lost with
+    it, or remove it if a kill has left only a part; nothing is done without the file."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = start = file.seek(0, os.SEEK_END)
+        tail = b""
+        while start > 0 and b"\n" not in tail:
+            start = max(0, start - _PIECE)
+            file.seek(start)
+            tail = file.read(end - start)
+        tail = tail[tail.rfind(b"\n") + 1 :]
+        if not tail:
+            return
+        try:
+            json.loads(tail)
+            file.seek(end)
+            file.write(b"\n")
+        except ValueError:
+            file.truncate(end - len(tail))
 
 
 def json_line(value: Mapping[str, Any], encoding: str = "utf-8") -> str:
@@ -129,6 +153,21 @@ def read_if_there(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def link_or_copy(source: Path, target: Path) -> str | None:
+    """Give a file a second name by a hard link, or else copy it: `linked`, `copied`, or None if
+    there is something of that name already. A copy is whole or not there."""
+    if target.exists():
+        return None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, one without links, or somebody else's file
+        with source.open("rb") as original, _replacing(target, 0o644) as copy:
+            shutil.copyfileobj(original, copy)
+        return "copied"
+    return "linked"
 
 
 @contextmanager

@@ -34,18 +34,18 @@ def check_image(path: Path) -> None:
 
 
 def locate(
-    images: Sequence[Path], predictor: Predictor, max_new_tokens: int
+    images: Sequence[Path], predictor: Predictor, question: str, max_new_tokens: int
 ) -> Iterator[dict[str, Any]]:
     """A result an image, in order, for images that have passed `check_image`.
 
-    Keys: image, address, latitude, longitude (degrees; null if the answer is nowhere), level and
-    matched (how it was found), reasoning (stage → clues, reasoning, conclusion, uncertainty) and
-    the raw completion.
+    Keys: image, address (of an answer in coordinates, the names that these are in), latitude,
+    longitude (degrees; null if the answer is nowhere), level and matched (how it was found),
+    reasoning (stage → clues, reasoning, conclusion, uncertainty) and the raw completion.
     """
     for start in range(0, len(images), BATCH):
         some = images[start : start + BATCH]
         with redirect_stdout(sys.stderr):  # libraries' chatter is not a result
-            texts = predictor.complete([path.resolve() for path in some], max_new_tokens)
+            texts = predictor.complete([path.resolve() for path in some], question, max_new_tokens)
         for path, text in zip(some, texts, strict=True):
             yield _result(path, text)
 
@@ -84,7 +84,7 @@ def _result(path: Path, text: str) -> dict[str, Any]:
     place = located(completion)
     return {
         "image": str(path),
-        "address": "; ".join(completion.parts) or None,
+        "address": _address(completion),
         "latitude": place["predicted_latitude"],
         "longitude": place["predicted_longitude"],
         "level": place["level"],
@@ -92,6 +92,15 @@ def _result(path: Path, text: str) -> dict[str, Any]:
         "reasoning": _reasoning(completion),
         "completion": text,
     }
+
+
+def _address(completion: Completion) -> str | None:
+    """The answer; of coordinates, the country, region and city that they are in, if on land."""
+    if completion.coordinates is None:
+        return "; ".join(completion.parts) or None
+    from geoagent.geo.reverse import reverse
+
+    return reverse(*completion.coordinates).address or None
 
 
 def _reasoning(completion: Completion) -> dict[str, dict[str, Any]]:

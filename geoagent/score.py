@@ -50,6 +50,7 @@ def _score(
     rows: list[Mapping[str, Any]], rewards: Mapping[str, Reward]
 ) -> Iterator[dict[str, Any]]:
     needed = {column for reward in rewards.values() for column in reward.columns}
+    needed |= {name for reward in rewards.values() for name in reward.optional}
     columns = {name: [row.get(name) for row in rows] for name in sorted(needed)}
     completions = [str(row["completion"]) for row in rows]
     values = {name: reward(completions, **columns) for name, reward in rewards.items()}

@@ -33,7 +33,7 @@ def stage_bytes(config: Config, stage: str) -> float:
     oldest is replaced. Of a model whose size is not known, as if it were Qwen2.5-VL-7B."""
     if stage not in TRAINING:
         return 0.02 * GIB
-    settings, tiny = config.sft if stage == "sft" else config.grpo, config.model.tiny
+    settings, tiny = getattr(config, stage), config.model.tiny
     if config.model.kind == "tiny":
         language = (tiny.vocabulary + 12 * tiny.layers * tiny.hidden_size) * tiny.hidden_size
         parameters = language + 12.0 * tiny.vision_depth * tiny.vision_hidden_size**2
@@ -41,4 +41,4 @@ def stage_bytes(config: Config, stage: str) -> float:
         parameters = _LORA_PARAMETERS * settings.lora.rank
     else:
         parameters = _PARAMETERS
-    return parameters * _BYTES_A_PARAMETER * (settings.keep_checkpoints + 1)
+    return float(parameters * _BYTES_A_PARAMETER * (settings.keep_checkpoints + 1))

@@ -61,8 +61,6 @@ def _page(group: Group, found: dict[str, Jobs]) -> Lines:
 
     table = plain_table(group.home.path.name)
     table.add_column("run", overflow="fold")
-    for column in STAGES:
-        table.add_column(column, no_wrap=True)
     lines, rows = [], []
     for name in group.members:
         jobs = found[name].jobs if name in found else []
@@ -70,8 +68,11 @@ def _page(group: Group, found: dict[str, Jobs]) -> Lines:
         states = {job.state for job in jobs}
         rows.append(_Row(name, cells, not states.isdisjoint(("running", "failed"))))
         lines += [f"{name}: {job.stage}: {job.cause}" for job in jobs if job.cause]
+    shown = [index for index in range(len(STAGES)) if any(row.cells[index] != "–" for row in rows)]
+    for index in shown:
+        table.add_column(STAGES[index], no_wrap=True)
     for row in _chosen(rows):
-        table.add_row(row.name, *row.cells)
+        table.add_row(row.name, *(row.cells[index] for index in shown))
     if len(rows) > _SHOWN:
         lines = [*_counts(rows), *lines[:_SHOWN]]
     config = group.home.config()

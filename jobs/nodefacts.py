@@ -19,6 +19,7 @@ from geoagent.errors import OutageError, UsageError
 from geoagent.files import read_jsonl
 from geoagent.modelfolder import check_model, local_folder
 from geoagent.run import Run
+from geoagent.stages import asks, rows_of
 from geoagent.train.checkpoints import latest
 from jobs.disk import GIB, needed_bytes
 from jobs.plan import StagePlan
@@ -108,7 +109,7 @@ def _model(subject: Subject) -> None:
 
 def _data(subject: Subject) -> None:
     """The first row's picture: prepare has read all of them, but on another node."""
-    file = subject.run.dataset(subject.plan.name)
+    file = rows_of(subject.config, subject.run, subject.plan.name)
     if not file.is_file():  # there is no row that this stage can use, as training says
         return
     for row in islice(read_jsonl(file), 1):
@@ -126,12 +127,11 @@ def _readable(path: Path) -> None:
 
 def _geocoder(subject: Subject) -> None:
     """An online one answers here too: nodes often have no internet."""
-    rewards = subject.config.rewards
-    if subject.plan.name == "grpo" and rewards.weights.get("spatial"):
+    if asks(subject.config, subject.plan.name, "spatial"):
         from geoagent.geo.services import check
 
         try:
-            check(rewards.geocoder)
+            check(subject.config.rewards.geocoder)
         except OutageError as error:
             raise UsageError(str(error)) from error
 

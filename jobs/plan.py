@@ -7,15 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from geoagent.config import Config, StageResources
-from geoagent.stages import STAGES, TRAINING, asks_agent, check_stages, needs_sft
+from geoagent.stages import STAGES, TRAINING, asks_agent, check_stages, with_needed
 from geoagent.sweep.home import RESULTS
 
 AGENT: Final = "agent"
 COLLECT: Final = RESULTS
 _MODULES: Final[dict[str, tuple[str, ...]]] = {
-    "prepare": ("geoagent.train", "prepare"),
-    "sft": ("geoagent.train", "sft"),
-    "grpo": ("geoagent.train", "grpo"),
+    **{name: ("geoagent.train", name) for name in STAGES},
     "eval": ("geoagent.evaluate",),
     AGENT: ("geoagent.agent.server",),
     COLLECT: ("geoagent.sweep",),
@@ -57,12 +55,13 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     UsageError for a stage that does not exist.
     """
     check_stages(wanted)
-    names, notes = set(wanted), []
-    if needs_sft(config, names) and not {"sft"} & {*names, *finished}:
-        names.add("sft")
-        notes.append("grpo starts from an SFT checkpoint that this run has not yet: sft is added")
-    if names - set(finished):
-        names.add("prepare")
+    needed = with_needed(config, wanted, finished)
+    notes = [
+        f"{user} goes on from {stage}, which this run has not finished yet: {stage} is added"
+        for stage, user in needed.items()
+        if stage != user
+    ]
+    names = {"prepare", *needed} if needed.keys() - {*finished} else {*needed}
     skipped = [name for name in STAGES if name in names and name in finished]
     if skipped:
         notes.append(f"finished already, left out: {', '.join(skipped)}")

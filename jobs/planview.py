@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from geoagent.config import ClusterConfig, Config, GrpoConfig, LoraConfig, SftConfig
+from geoagent.config import ClusterConfig, Config, LoraConfig, PolicyConfig, SftConfig
 from geoagent.data.needs import evaluation_split
+from geoagent.stages import POLICY, rewards_of, starts_from
 from jobs.batches import batches
 from jobs.container.enter import installed
 from jobs.container.images import runtime_of, setting_of
@@ -78,20 +79,18 @@ def _lines(config: Config, plan: Plan, slurm: bool) -> Iterator[str]:
     limit = f", the first {data.limit} of each split" if data.limit else ""
     yield f"data: {data.path or drawn}{limit}"
     stages = {stage.name: stage for stage in plan.stages}
+    if config.judge.path is not None and "judge" in stages:
+        yield f"data of judge: {config.judge.path}"
     for stage in plan.stages:
         if model.kind == "pretrained" and stage.name in TRAINING and not _has_gpus(stage):
             yield f"note: {stage.name} asks for no GPU (cluster.{stage.name}.gpus_per_node)"
     if "sft" in stages:
         yield f"sft: {_training(config.sft, stages['sft'], 'samples')}"
-    if "grpo" in stages:
-        rows = config.grpo.limit
-        yield (
-            f"grpo: {_training(config.grpo, stages['grpo'], 'completions')}, "
-            f"{config.grpo.generations} a picture"
-            f"{f', on {rows} samples drawn from its data' if rows else ''}"
-        )
-        weights = config.rewards.weights.items()
-        yield f"rewards: {', '.join(f'{name} {weight:g}' for name, weight in weights)}"
+    if "judge_data" in stages:
+        yield f"judge_data: {_judge_data(config)}"
+    for name in POLICY:
+        if name in stages:
+            yield from _policy(config, stages[name])
     if "eval" in stages:
         yield f"eval: {_evaluation(config)}"
     if plan.agent is not None:
@@ -99,6 +98,30 @@ def _lines(config: Config, plan: Plan, slurm: bool) -> Iterator[str]:
         yield f"agent: {config.agent.model} ({config.agent.backend}), asked by {clients}"
     elif any(stage.needs_agent for stage in plan.stages):
         yield f"agent: {config.agent.url} (external)"
+
+
+def _judge_data(config: Config) -> str:
+    """What is judged, and what counts as true."""
+    model = starts_from(config, "judge_data") or "the base model"
+    draws = counted(config.judge.draws, "prediction")
+    return (
+        f"{draws} of {model} a picture, true within {config.judge.threshold_km:g} km, "
+        f"{config.eval.engine}"
+    )
+
+
+def _policy(config: Config, stage: StagePlan) -> Iterator[str]:
+    """What a stage of GRPO does, and what it is paid for."""
+    settings: PolicyConfig = getattr(config, stage.name)
+    rows = settings.limit
+    yield (
+        f"{stage.name}: {_training(settings, stage, 'completions')}, "
+        f"{settings.generations} a picture"
+        f"{f', on {rows} samples drawn from its data' if rows else ''}"
+    )
+    weights = rewards_of(config, stage.name).weights.items()
+    of_stage = "" if stage.name == "grpo" else f" of {stage.name}"
+    yield f"rewards{of_stage}: {', '.join(f'{name} {weight:g}' for name, weight in weights)}"
 
 
 def _evaluation(config: Config) -> str:
@@ -141,7 +164,7 @@ def _has_gpus(stage: StagePlan) -> bool:
     return stage.resources.gpus_per_node > 0
 
 
-def _training(settings: SftConfig | GrpoConfig, stage: StagePlan, unit: str) -> str:
+def _training(settings: SftConfig | PolicyConfig, stage: StagePlan, unit: str) -> str:
     """Length, size of a step, learning rate and what is trained."""
     processes = stage.processes * stage.resources.nodes
     size = settings.batch_size * settings.gradient_accumulation * processes

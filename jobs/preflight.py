@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from geoagent.data.needs import check_evaluated, check_needs, glance
 from geoagent.data.record import image_root
 from geoagent.errors import UsageError
 from geoagent.modelfolder import check_model
+from geoagent.stages import POLICY, asks
 from jobs import scheduler
 from jobs.container.check import check_images
 from jobs.container.enter import installed
@@ -54,22 +55,33 @@ def problems_of(runs: Iterable[tuple[Config, Plan]]) -> list[str]:
 
 def _kind(config: Config, plan: Plan) -> str:
     """The configuration without numbers of training and of rewards, and the stages."""
-    weights = sorted(name for name, weight in config.rewards.weights.items() if weight)
     bare = Config()
     looked_at = replace(
         config,
         name=None,
         seed=0,
         sft=bare.sft,
+        judge=replace(
+            bare.judge,
+            vllm=config.judge.vllm,
+            start_from=config.judge.start_from,
+            path=config.judge.path,
+            weights=_weighted(config.judge.weights),
+        ),
         grpo=replace(bare.grpo, vllm=config.grpo.vllm, start_from=config.grpo.start_from),
         rewards=replace(
             bare.rewards,
-            weights=dict.fromkeys(weights, 1.0),
+            weights=_weighted(config.rewards.weights),
             geocoder=config.rewards.geocoder,
             semantic=replace(bare.rewards.semantic, model=config.rewards.semantic.model),
         ),
     )
     return repr((looked_at, [stage.name for stage in plan.stages]))
+
+
+def _weighted(weights: Mapping[str, float]) -> dict[str, float]:
+    """The same with all weights alike: it only matters which rewards have one."""
+    return {name: 1.0 for name in sorted(weights) if weights[name]}
 
 
 def uses_slurm(config: Config) -> bool:
@@ -104,6 +116,10 @@ def _data(config: Config, plan: Plan) -> None:
             image_root(Path(data.path))
     elif data.name != "sample":
         raise UsageError(f"data.path: is needed for data.name={data.name}")
+    if config.judge.path is not None and "judge" in names:
+        with _about("judge.path"):
+            glance(Path(config.judge.path))
+            image_root(Path(config.judge.path))
     if evaluated is not None and "eval" in names:
         with _about("eval.path"):
             check_evaluated(config, Path(evaluated), glance(Path(evaluated)))
@@ -125,17 +141,16 @@ def _model(config: Config, plan: Plan) -> None:
 
 
 def _semantic(config: Config, plan: Plan) -> None:
-    names = [stage.name for stage in plan.stages]
-    scores = "grpo" in names or ("eval" in names and config.eval.rewards)
+    used = any(asks(config, stage.name, "semantic") for stage in plan.stages)
     model = config.rewards.semantic.model
-    if scores and config.rewards.weights.get("semantic") and not model.startswith("package:"):
+    if used and not model.startswith("package:"):
         check_model("rewards.semantic.model", model)
 
 
 def _geocoder(config: Config, plan: Plan) -> None:
     """On Slurm the nodes ask it themselves; this one may have internet that they have not."""
     names = [stage.name for stage in plan.stages]
-    if "eval" in names or ("grpo" in names and config.rewards.weights.get("spatial")):
+    if {"judge_data", "eval"} & {*names} or any(asks(config, name, "spatial") for name in names):
         from geoagent.geo.services import check, locator
 
         locator(config.rewards.geocoder)  # it refuses what a service cannot be asked with
@@ -176,12 +191,13 @@ def _packages(config: Config, plan: Plan) -> None:
         return
     names = [stage.name for stage in plan.stages]
     vllm = importlib.util.find_spec("vllm") is not None
-    if "grpo" in names and config.grpo.vllm and not vllm:
-        raise UsageError(
-            "grpo.vllm: the package vllm is not installed in this environment; install it, or set "
-            "grpo.vllm=false (slower)"
-        )
-    if "eval" in names and config.eval.engine == "vllm" and not vllm:
+    for name in POLICY:
+        if name in names and getattr(config, name).vllm and not vllm:
+            raise UsageError(
+                f"{name}.vllm: the package vllm is not installed in this environment; install it, "
+                f"or set {name}.vllm=false (slower)"
+            )
+    if {"judge_data", "eval"} & {*names} and config.eval.engine == "vllm" and not vllm:
         raise UsageError(
             "eval.engine: the package vllm is not installed in this environment; install it, or "
             "set eval.engine=transformers (slower)"

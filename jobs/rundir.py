@@ -30,7 +30,7 @@ from jobs.plan import STAGES
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_MAY_CHANGE: Final = ("cluster.", "container.", "name", "runs_dir", "eval.", "agent.")
+_MAY_CHANGE: Final = ("cluster.", "container.", "name", "runs_dir", "stages", "eval.", "agent.")
 """Keys that a continued run may have otherwise than it began: they change no finished stage."""
 
 

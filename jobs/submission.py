@@ -18,7 +18,7 @@ from jobs.advice import resuming
 from jobs.command import command
 from jobs.group import Group, Member, by_seed
 from jobs.lock import submitting
-from jobs.plan import check_stages, make_plan
+from jobs.plan import STAGES, check_stages, make_plan
 from jobs.preflight import problems_of, uses_slurm
 from jobs.rundir import continue_run, find_run, finished_stages, new_run, run_path
 from jobs.state import Jobs
@@ -27,7 +27,8 @@ from jobs.watch import still_running
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody has asked for. `seeds` make a group of runs; `parallel` limits it."""
+    """What somebody has asked for; no stages: those that the configuration names. `seeds` make a
+    group of runs; `parallel` limits it."""
 
     stages: Sequence[str]
     words: Sequence[str]
@@ -39,11 +40,12 @@ class Request:
 
 def submit(request: Request) -> int:
     """Exit code. UsageError, OutageError."""
-    check_stages(request.stages)
     # With --resume these are only what is to change, and may be of no use by themselves.
     config = resolve(request.words, checked=not request.resume)
     if request.resume and config.name is None:
         raise UsageError("--resume: which run? name it with name=…")
+    if not request.resume:
+        request = _with_stages(request, config)
     path = run_path(config, request.stages)
     home = find_run(path) if request.resume else Run(path)
     _check_no_sweep(home)
@@ -53,6 +55,7 @@ def submit(request: Request) -> int:
         group = _group(request, home)
         if request.resume:
             config = resolve([str(home.config_file), *request.words])
+            request = _with_stages(request, config)
         members = _members(request, config, home, group)
         if request.resume and not members:
             print(f"nothing to do: {short(path)} has finished {', '.join(request.stages)}")
@@ -73,6 +76,18 @@ def submit(request: Request) -> int:
             stack.enter_context(submitting(home))
         _prepare(request, config, home, group, members)
         return _start(config, home, group, members)
+
+
+def _with_stages(request: Request, config: Config) -> Request:
+    """The request with the stages that it means; UsageError if there are none, or no such ones."""
+    stages = request.stages or config.stages
+    if not stages:
+        raise UsageError(
+            "no stage given, and the configuration names none, as a recipe does (stages: […]); "
+            f"there are: {', '.join(STAGES)}"
+        )
+    check_stages(stages)
+    return replace(request, stages=stages)
 
 
 def _check_no_sweep(home: Run) -> None:

@@ -4,10 +4,11 @@
     .venv/bin/python scripts/bundle.py [--out DIR] [--wheels train|embedded|none]
         [--model DIR]… [--data DIR]… [--copy-data] [--dry-run]
 
-The folder has the project's source, the built images, wheels, the gazetteer, models, lists of data,
-SHA256SUMS, and install.sh, which checks and installs on the other side. A run that was interrupted
-goes on where it was: what is there with the right checksum is not fetched again. What an earlier
-bundle had in the same folder and this one has not is removed. `make bundle` does so.
+The folder has the project's source, the built images, wheels, the gazetteer, the index for search,
+models, lists of data, SHA256SUMS, and install.sh, which checks and installs on the other side. A
+run that was interrupted goes on where it was: what is there with the right checksum is not fetched
+again. What an earlier bundle had in the same folder and this one has not is removed. `make bundle`
+does so.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +44,7 @@ WHEELS_BYTES: Final = {"train": 6_000_000_000, "embedded": 1_500_000_000, "none"
 estimate."""
 _AGAIN: Final = "make images FORCE=1 ARGS={}"
 _WHEELS_HELD: Final = ("requirements", "wheels")
-_HELD: Final = ("data", "gazetteer", "images", "models", *_WHEELS_HELD)
+_HELD: Final = ("data", "gazetteer", "images", "models", "search", *_WHEELS_HELD)
 """Folders of a bundle, in which there is nothing but what was packed."""
 _BATCH: Final = 8
 """Packages that one pip fetches: what it has fetched is kept when a later one fails."""
@@ -85,7 +86,7 @@ def _bundle(options: argparse.Namespace) -> None:
     _require_names(options.model)
     _require_names(options.data)
     copied, listed = (data, []) if options.copy_data else ([], data)
-    parts = [_images(), _gazetteer(options.dry_run), *models, *copied]
+    parts = [_images(), *_databases(options.dry_run), *models, *copied]
     needed = sum(part.bytes for part in parts) + WHEELS_BYTES[options.wheels]
     _tell(parts, listed, options.wheels, needed)
     _require_disk(out, needed)
@@ -196,21 +197,27 @@ def _images() -> Part:
     return part
 
 
-def _gazetteer(dry_run: bool) -> Part:
-    """The database of places and its checksum; it is built if this machine has none."""
-    from geoagent.geo import build
-    from geoagent.geo.gazetteer import gazetteer
-    from geoagent.kept import cache_folder
+def _databases(dry_run: bool) -> list[Part]:
+    """The gazetteer and the index for search, with their checksums."""
+    from geoagent.geo.gazetteer import gazetteer, gazetteer_file
+    from geoagent.rollout.offline import gazetteer_index, index_file
 
-    path = cache_folder() / f"gazetteer-{build.version()}.sqlite"
-    part = Part("gazetteer")
+    return [
+        _database("gazetteer", gazetteer_file(), gazetteer, dry_run),
+        _database("search", index_file(), gazetteer_index, dry_run),
+    ]
+
+
+def _database(name: str, path: Path, build: Callable[[], object], dry_run: bool) -> Part:
+    """What this machine has there, or is made there by `build`."""
+    part = Part(name)
     if not path.exists() and dry_run:
         return part
-    gazetteer()
+    build()
     if not path.exists():
-        raise UsageError(f"{path}: the gazetteer cannot be kept there; set XDG_CACHE_HOME")
+        raise UsageError(f"{path}: the database cannot be kept there; set XDG_CACHE_HOME")
     for file in (path, path.with_suffix(".sha256")):
-        part.files[f"gazetteer/{file.name}"] = file
+        part.files[f"{name}/{file.name}"] = file
     return part
 
 

@@ -24,7 +24,8 @@ count=$(wc -l < "$sums")
 packed=$(sed -n 's/^  "files": \([0-9]*\).*/\1/p' "$here/MANIFEST.json") || fail "$here: has no MANIFEST.json; copy it again"
 [[ $count == "$packed" ]] || fail "$sums: lists $count files, MANIFEST.json ${packed:-none}; copy both again"
 gazetteer=$(listed 'gazetteer/.*\.sqlite')
-[[ -n $gazetteer ]] || fail "$sums: names no gazetteer; pack again"
+search=$(listed 'search/.*\.sqlite')
+[[ -n $gazetteer && -n $search ]] || fail "$sums: names no gazetteer or no index for search; pack again"
 wheels=$(listed 'wheels/.*')
 
 # What is wrong with the words is told before the minutes that checksums take.
@@ -55,7 +56,8 @@ listed 'images/.*' | while read -r name; do
   rm -f "$to/$name"
   cp --link "$here/$name" "$to/$name" 2>/dev/null || cp "$here/$name" "$to/$name" || fail "$to/$name: could not be copied"
 done
-printf 'export GEOAGENT_GAZETTEER=%q\n' "$here/$gazetteer" > "$to/offline.env"
+printf 'export %s=%q\n' GEOAGENT_GAZETTEER "$here/$gazetteer" GEOAGENT_SEARCH_INDEX "$here/$search" \
+  > "$to/offline.env"
 
 if [[ -n $wheels ]]; then
   trap 'if [[ -e $to/.installing ]]; then rm -rf "$to/.venv"; fi' EXIT

@@ -39,8 +39,8 @@ A configuration is made of layers, and each one overrides those before it: the d
 page; the YAML files and `group=choice` words of the command line, in the order they are given; then
 all its `key=value` words. `group=choice` reads `configs/GROUP/CHOICE.yaml`. A file may name others
 in a list `defaults:` (`defaults: [model/tiny]`), which are read just before it. A list replaces the
-list before it; `rewards.weights`, `cluster.additional` and `cluster.environment` are
-merged name by name.
+list before it; `rewards.weights`, `judge.weights`, `cluster.additional` and `cluster.environment`
+are merged name by name.
 `geoagent config show recipe=demo grpo.beta=0.01` prints the result. What is wrong is refused in one
 line that names the file (or the command line), the key and, where there is no such key, the nearest
 one. Some values also have to fit others, as `grpo.generations` the size of a batch; that is checked
@@ -62,6 +62,7 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
         "([what they reward](rewards.md)). Weights are 0 or more and not all 0; "
         "a reward with weight 0, or without one, is left out.",
     ),
+    "judge.weights": ("NAME", ""),
     "cluster.additional": ("OPTION", ""),
     "cluster.environment": ("VARIABLE", ""),
 }
@@ -181,10 +182,16 @@ def section_text(section: Section, documented: Mapping[tuple[str, str], str]) ->
         if dataclasses.is_dataclass(value):
             continue
         limits = values_text(typing.get_type_hints(cls)[item.name], item.metadata)
-        text = documented.get((cls.__name__, item.name), "")
+        text = described(cls, item.name, documented)
         lines.append(row(key_text(prefixes, item.name), shown(value), limits, text))
         notes.append(NAMES.get(f"{prefixes[0]}{item.name}", ("", ""))[1])
     return "\n".join([*lines, "", *(f"{note}\n" for note in notes if note)])
+
+
+def described(cls: type, name: str, documented: Mapping[tuple[str, str], str]) -> str:
+    """The docstring of a field, also of one that the class has from another."""
+    known = (documented.get((one.__name__, name)) for one in cls.__mro__)
+    return next(filter(None, known), "")
 
 
 def _placeholder(cls: type, prefixes: list[str]) -> tuple[list[str], str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from geoagent.agent.chat import Failure
-from geoagent.annotate.client import AnnotationClient, Picture, picture
-from geoagent.annotate.prompt import PROMPT_VERSION
+from geoagent.agent.vision import Picture, picture
+from geoagent.annotate.client import AnnotationClient
+from geoagent.annotate.prompt import MAX_PIXELS, PROMPT_VERSION
 from geoagent.data.annotations import (
     ANNOTATIONS_FILE,
     ELEMENTS,
@@ -25,7 +25,7 @@ from geoagent.data.annotations import (
 )
 from geoagent.data.record import Record, Rejected, find_image, image_root, read_records
 from geoagent.errors import UsageError
-from geoagent.files import append_jsonl, claimed
+from geoagent.files import append_jsonl, claimed, mend_last_line
 
 _LOCK_FILE: Final = f".{ANNOTATIONS_FILE}.lock"
 
@@ -138,16 +138,11 @@ class FolderAnnotation:
         return {row.id: row.annotation for row in rows if row.annotation is not None}
 
     def _begin(self) -> None:
-        """Put an earlier file aside, or end the line that a kill has cut in it: a row that is
-        appended to it would be lost."""
-        if not self.file.exists():
-            return
-        if self._redo:
+        """Put an earlier file aside, or mend the line that a kill has cut in it."""
+        if self._redo and self.file.exists():
             self.file.rename(_free_name(self.file))
-            return
-        with self.file.open("rb+") as file:
-            if file.seek(0, os.SEEK_END) and not _ends_line(file.fileno()):
-                file.write(b"\n")
+        else:
+            mend_last_line(self.file)
 
     async def _one(self, record: Record) -> None:
         try:
@@ -167,16 +162,11 @@ class FolderAnnotation:
         await asyncio.shield(asyncio.to_thread(self._keep, row))
 
     def _picture(self, record: Record) -> Picture:
-        return picture(find_image(self._root, record.image))
+        return picture(find_image(self._root, record.image), MAX_PIXELS)
 
     def _keep(self, row: Annotated) -> None:
         with self._lock:
             append_jsonl(self.file, [row.to_row()])
-
-
-def _ends_line(descriptor: int) -> bool:
-    end = os.lseek(descriptor, 0, os.SEEK_END)
-    return os.pread(descriptor, 1, end - 1) == b"\n"
 
 
 def _free_name(path: Path) -> Path:

@@ -58,6 +58,11 @@ class Rows:
         self._refused: Counter[str] = Counter()
 
     @property
+    def refused(self) -> int:
+        """How many by now."""
+        return self._refused.total()
+
+    @property
     def exit_code(self) -> int:
         return 2 if self._refused else 0
 

@@ -75,6 +75,7 @@ def _rows(name: str, truth: Truth) -> list[dict[str, Any]]:
     """The predictions joined with the truth, each once; a split without a chain is refused."""
     from geoagent.evaluate.cot.assess import annotated_chain
     from geoagent.evaluate.predictions import Ids
+    from geoagent.rollout.trace import completions
 
     if not any(map(annotated_chain, truth.records.values())):
         raise UsageError(f"{truth.file}: no record has an annotated chain (think, or gt_cot)")
@@ -82,9 +83,8 @@ def _rows(name: str, truth: Truth) -> list[dict[str, Any]]:
 
     def usable() -> Iterator[dict[str, Any]]:
         for where, row in rows:
-            if not isinstance(row.get("completion"), str):
-                raise UsageError(f"{where}: no text in column 'completion'")
             try:
+                completions(row)
                 ids.add([row])
             except ValueError as error:
                 raise UsageError(f"{where}: {error.args[0]}") from error

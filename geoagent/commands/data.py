@@ -9,7 +9,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from geoagent.commands import data_annotate, data_prepare, data_sample
+from geoagent.commands import (
+    data_annotate,
+    data_make_judge,
+    data_prepare,
+    data_sample,
+    data_trajectories,
+)
 from geoagent.commands.common import command, counted
 from geoagent.errors import UsageError
 
@@ -100,3 +106,5 @@ def add(commands: Any) -> None:
     check.add_argument("--strict", action="store_true", help="stop at the first refused row")
     data_sample.add(kinds)
     data_annotate.add(kinds)
+    data_make_judge.add(kinds)
+    data_trajectories.add(kinds)

@@ -15,6 +15,7 @@ from geoagent.config import Config
 from geoagent.errors import UsageError
 from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
+from geoagent.stages import TRAINING
 
 if TYPE_CHECKING:
     from geoagent.evaluate.models import Candidate
@@ -40,10 +41,12 @@ def _locate(options: argparse.Namespace) -> int:
 
 
 def _at_once(options: argparse.Namespace, images: list[Path]) -> Iterator[dict[str, Any]]:
+    from geoagent.data.prompt import question
     from geoagent.locate import locate
 
     model = _model(options)
-    yield from locate(images, _load(model), model.config.eval.max_new_tokens)
+    asked = question(model.config.data.answer)
+    yield from locate(images, _load(model), asked, model.config.eval.max_new_tokens)
 
 
 def _with_tools(options: argparse.Namespace, images: list[Path]) -> Iterator[dict[str, Any]]:
@@ -119,7 +122,7 @@ def add(commands: Any) -> None:
     model.add_argument("--run", metavar="RUN", help="use the last model of this run")
     model.add_argument("--model", type=Path, metavar="DIR", help="use this checkpoint")
     parser.add_argument(
-        "--stage", choices=("base", "sft", "grpo"), help="use this model of the run instead"
+        "--stage", choices=("base", *TRAINING), help="use this model of the run instead"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object an image and line")
     parser.add_argument(

@@ -9,7 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from geoagent.data.judge import SPLIT, to_judge
 from geoagent.data.record import DEFAULT_SPLIT, RECORDS_FILE, parse_line, read_lines
+from geoagent.data.trajectory import TRAJECTORY
 from geoagent.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +23,11 @@ _MOST_LINES: Final = 200_000
 
 @dataclass
 class Contents:
-    """Samples of each split, and how many of them have a chain of thought."""
+    """Samples of each split, and how many of them have a chain of thought, and a trajectory."""
 
     splits: Counter[str] = field(default_factory=Counter)
     chains: Counter[str] = field(default_factory=Counter)
+    trajectories: Counter[str] = field(default_factory=Counter)
     whole: bool = True
     """Whether these are all."""
 
@@ -45,7 +48,9 @@ def glance(folder: Path, most_lines: int = _MOST_LINES) -> Contents:
     lines = read_lines(folder / RECORDS_FILE)
     contents = Contents()
     for row in _rows(text for _, text in islice(lines, most_lines)):
-        contents.add(str(row.get("split") or DEFAULT_SPLIT), isinstance(row.get("think"), str))
+        split = str(row.get("split") or DEFAULT_SPLIT)
+        contents.add(split, isinstance(row.get("think"), str))
+        contents.trajectories[split] += row.get(TRAJECTORY) is not None
     contents.whole = next(lines, None) is None
     return contents
 
@@ -67,18 +72,48 @@ def check_needs(
         return
     data = config.data
     there = contents.listed()
-    if not contents.splits[data.train_split] and {"sft", "grpo"} & {*stages}:
+    if not contents.splits[data.train_split] and {"sft", "judge_data", "grpo"} & {*stages}:
         raise UsageError(
             f"{folder}: no usable record in split '{data.train_split}' (data.train_split) to train "
             f"on; its splits: {there}{why}"
         )
-    if not contents.chains[data.train_split] and "sft" in stages:
-        raise UsageError(
-            f"{folder}: no record of split '{data.train_split}' has a chain of thought ('think'), "
-            f"which SFT learns; for GRPO without SFT set grpo.start_from=base{why}"
-        )
+    if "sft" in stages:
+        _check_learnable(config, folder, contents, why)
     if "eval" in stages and config.eval.path is None:
         check_evaluated(config, folder, contents, why)
+
+
+def _check_learnable(config: Config, folder: Path, contents: Contents, why: str) -> None:
+    split = config.data.train_split
+    trajectories = contents.trajectories[split]
+    if contents.chains[split] or (trajectories and config.rollout.train):
+        return
+    if trajectories:
+        raise UsageError(
+            f"{folder}: records of split '{split}' have trajectories, which SFT learns with "
+            f"rollout.train=true, and no chain of thought ('think'){why}"
+        )
+    raise UsageError(
+        f"{folder}: no record of split '{split}' has a chain of thought ('think'), which SFT "
+        f"learns; for GRPO without SFT set grpo.start_from=base{why}"
+    )
+
+
+def check_judge(folder: Path, most_lines: int = _MOST_LINES) -> None:
+    """UsageError if the first lines of a dataset folder hold no row of judge data."""
+    lines = read_lines(folder / RECORDS_FILE)
+    why = ""
+    for row in _rows(text for _, text in islice(lines, most_lines)):
+        try:
+            if str(row.get("split") or DEFAULT_SPLIT) == SPLIT:
+                to_judge(row)
+                return
+        except ValueError as error:
+            why = why or f" ({error})"
+    raise UsageError(
+        f"{folder}: no row of judge data in split '{SPLIT}'{why}; make such a folder with "
+        "geoagent data make-judge, or leave judge.path out: the run then makes its own"
+    )
 
 
 def check_evaluated(config: Config, folder: Path, contents: Contents, why: str = "") -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from geoagent.data.cot import chain_of_thought
 from geoagent.data.places import City, Country, countries
 from geoagent.data.record import RECORDS_FILE, Record
-from geoagent.data.scenes import render
+from geoagent.data.scenes import Scene, render
 from geoagent.errors import UsageError
 from geoagent.files import read_json, sweep_parts, write_json, write_jsonl
 from geoagent.progress import tracked
@@ -82,11 +82,33 @@ def _draw(folder: Path, scenes_per_country: int, seed: int) -> Iterator[Record]:
     scenes = list(_plan(scenes_per_country))
     for split, index, country, city in tracked(scenes, "drawing scenes"):
         name = f"{split}-{country.code.lower()}-{index:03d}"
-        key = f"{seed}/{name}"
+        key = _key(seed, name)
         scene = render(country, city, key)
         scene.image.save(folder / "images" / f"{name}.jpg", quality=90)
         think = chain_of_thought(country, city, precise=split != "train" or _goes_on(key))
         yield _record(name, split, country, city, think)
+
+
+def _key(seed: int, name: str) -> str:
+    """What a scene is drawn from."""
+    return f"{seed}/{name}"
+
+
+def scene_of(folder: Path, record: Record) -> Scene:
+    """The scene of a record of the sample in `folder`, drawn again, which tells where things are in
+    the picture. UsageError if the folder holds no sample of this version, or not that record."""
+    mark = folder / _MARK
+    about = read_json(mark)
+    places = [
+        (country, city)
+        for country in countries()
+        for city in country.cities
+        if (country.code, city.name) == (record.country_code, record.city)
+    ]
+    if about.get("version") != VERSION or not places:
+        raise UsageError(f"{mark}: {record.id} is no scene of a sample of version {VERSION}")
+    country, city = places[0]
+    return render(country, city, _key(about["seed"], record.id))
 
 
 def _goes_on(key: str) -> bool:

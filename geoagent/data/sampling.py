@@ -6,8 +6,6 @@ copies where the file system does not allow links.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,14 @@ from geoagent.data.pool import Pool, read_pool
 from geoagent.data.quotas import WEIGHTS, unknown_figures
 from geoagent.data.record import DATASET_FILE, RECORDS_FILE, find_image, image_root
 from geoagent.errors import UsageError
-from geoagent.files import new_folder, require_new, write_atomic, write_json, write_jsonl
+from geoagent.files import (
+    link_or_copy,
+    new_folder,
+    require_new,
+    write_atomic,
+    write_json,
+    write_jsonl,
+)
 from geoagent.geo.build import version
 from geoagent.geo.cells import populations
 from geoagent.geo.countries import countries
@@ -128,7 +133,8 @@ def _write(part: Path, draws: Mapping[str, Draw], bar: Progress) -> dict[str, in
                 except ValueError as error:  # it was there a moment ago
                     raise UsageError(f"{drawn.pool.file}: {row['id']}: {error}") from error
                 row["image"] = _name(image, root, prefix)
-                _place(image, part / row["image"], placed)
+                if how := link_or_copy(image, part / row["image"]):  # rows may share one
+                    placed[how] += 1
                 yield row
                 bar.advance(task)
 
@@ -151,19 +157,6 @@ def _name(image: Path, root: Path, prefix: str) -> str:
     """What an image is called in the sample: as it was; of several sources, each has a folder."""
     inside = image.relative_to(root)
     return (Path(_IMAGES, prefix, inside) if prefix else inside).as_posix()
-
-
-def _place(image: Path, target: Path, placed: dict[str, int]) -> None:
-    """Link an image, or copy it; several rows may share one."""
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(image, target)
-        placed["linked"] += 1
-    except OSError:  # another file system, one without links, or somebody else's file
-        shutil.copyfile(image, target)
-        placed["copied"] += 1
 
 
 def _png(draws: Mapping[str, Draw]) -> bytes:

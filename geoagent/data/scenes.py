@@ -72,6 +72,8 @@ class Scene:
     image: Image
     country: Country
     city: City
+    sign: tuple[int, int, int, int]
+    """Left, top, right, bottom of the road sign's board, in pixels."""
 
 
 def render(country: Country, city: City, seed: str) -> Scene:
@@ -91,9 +93,9 @@ def render(country: Country, city: City, seed: str) -> Scene:
     _road(draw, country, rng)
     _tree(draw, city.biome, rng, light)
     _flag_on_pole(draw, country, rng)
-    _sign(image, draw, country, city, rng)
+    sign = _sign(draw, country, city, rng)
     _car(image, draw, country, rng)
-    return Scene(_noise(image, rng), country, city)
+    return Scene(_noise(image, rng), country, city, sign)
 
 
 def _lit(colour: Colour, light: float) -> Colour:
@@ -360,7 +362,8 @@ def font_for(text: str) -> str:
     return "Latin"
 
 
-def _sign(image: Image, draw: Any, country: Country, city: City, rng: random.Random) -> None:
+def _sign(draw: Any, country: Country, city: City, rng: random.Random) -> tuple[int, int, int, int]:
+    """Draw the sign; where its board is."""
     x, y = rng.randint(126, 136), rng.randint(28, 48)
     size = 24
     name, text = lettering(city.sign)
@@ -372,6 +375,7 @@ def _sign(image: Image, draw: Any, country: Country, city: City, rng: random.Ran
     draw.rectangle((x + 36, y + 30, x + 40, 150), fill=(90, 90, 90))
     draw.rounded_rectangle((x, y, x + 82, y + 32), 4, fill=board, outline="white", width=2)
     draw.text((x + 41, y + 16), text, font=font, fill="white", anchor="mm")
+    return x, y, x + 83, y + 33
 
 
 def _car(image: Image, draw: Any, country: Country, rng: random.Random) -> None:

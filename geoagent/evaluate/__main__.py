@@ -14,6 +14,7 @@ from geoagent.evaluate.completions import MARK, STAGE, Shard
 from geoagent.files import short, write_json
 from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
+from geoagent.stages import asks_agent
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +53,6 @@ def run_stage(run: Run) -> int:
     """Evaluate, print the tables, and write done.json; returns 0. A model whose training was
     stopped early is not evaluated."""
     from geoagent.evaluate.benchmark import evaluate, made_with
-    from geoagent.rewards.registry import weighted
     from geoagent.train.halving import skipped
     from geoagent.train.rewards import make_agent
 
@@ -63,8 +63,8 @@ def run_stage(run: Run) -> int:
         print(f"nothing is evaluated: {why}")
         write_json(run.done_file(STAGE), {"seconds": time.time() - started, "skipped": why})
         return 0
-    asks = config.eval.rewards and "consistency" in weighted(config.rewards)
-    results = evaluate(config, run, make_agent(config, run, STAGE) if asks else None)
+    agent = make_agent(config, run, STAGE) if asks_agent(config, STAGE) else None
+    results = evaluate(config, run, agent)
     for name in results:
         print((run.evaluation(name) / "table.txt").read_text(encoding="utf-8"))
     seconds = round(time.time() - started, 1)

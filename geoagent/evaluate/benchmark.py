@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import geoagent.data
 from geoagent.data.needs import evaluation_split
-from geoagent.data.prompt import QUESTION
+from geoagent.data.prompt import question
 from geoagent.data.record import RECORDS_FILE, Record, image_root, read_records
 from geoagent.data.swift import truth
 from geoagent.errors import UsageError
@@ -26,9 +27,12 @@ from geoagent.evaluate.rules import RULES
 from geoagent.evaluate.scoring import Scorer, gain
 from geoagent.evaluate.table import table
 from geoagent.evaluate.tensorboard import write_tensorboard
+from geoagent.evaluate.tools import columns, play_batch, tool_use
+from geoagent.evaluate.tools import made_with as tools_made_with
 from geoagent.files import claimed, write_atomic, write_json, write_jsonl
 from geoagent.geo.services import check, locator
 from geoagent.progress import Progress
+from geoagent.rollout.search import provider
 from geoagent.run import Run
 from geoagent.train.prepare import dataset_folder
 
@@ -36,11 +40,18 @@ if TYPE_CHECKING:
     from geoagent.agent.client import AgentClient
     from geoagent.config import Config
     from geoagent.evaluate.predict import Predictor
+    from geoagent.rollout.search import SearchProvider
 
 Rows = list[dict[str, Any]]
 PHOTOS: Final = "photos"
 PHOTOS_FOLDER: Final = Path(geoagent.data.__file__).with_name("photos")
 """The few real photographs that come with the package."""
+
+
+class _Sampling(TypedDict):
+    temperature: float
+    top_p: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,15 @@ class Benchmark:
     split: str
     draws: int = 0
     """Completions sampled for each image, beside the one that is evaluated."""
+    evaluated: bool = True
+    """Whether there is that one."""
+    output: Path | None = None
+    """Where it is written instead."""
+
+    @property
+    def numbers(self) -> range:
+        """The draws of each image; 0 is the evaluated one."""
+        return range(0 if self.evaluated else 1, 1 + self.draws)
 
 
 def benchmarks(config: Config) -> list[Benchmark]:
@@ -71,13 +91,13 @@ def evaluate(config: Config, run: Run, agent: AgentClient | None) -> dict[str, A
 
     Made again after a kill, it goes on after the last whole batch; what shards have predicted is
     not predicted again. UsageError if there is nothing to evaluate; OutageError if the agent or an
-    online geocoder is away: then predictions are kept, nothing is scored.
+    online geocoder or a search service is away: then predictions are kept, nothing is scored.
     """
     models = evaluated(config, run)
     scorer = Scorer(config, agent)  # before hours of prediction: it may refuse
     check(config.rewards.geocoder)
     chosen = [Evaluation(config, run, benchmark, models) for benchmark in benchmarks(config)]
-    _predict(config, models, chosen, run.progress_file(STAGE))
+    predict_missing(config, models, chosen, run.progress_file(STAGE))
     if agent is not None and scorer.rewards:
         agent.check()  # the models may give it nothing to answer
     steps = _Steps(run.progress_file(STAGE), sum(one.completions for one in chosen))
@@ -91,7 +111,7 @@ def predict(config: Config, run: Run, shard: Shard) -> int:
     still, of all shards."""
     models = evaluated(config, run)
     chosen = [Evaluation(config, run, one, models, shard) for one in benchmarks(config)]
-    _predict(config, models, chosen, run.progress_file(shard.stage))
+    predict_missing(config, models, chosen, run.progress_file(shard.stage))
     return sum(evaluation.missing() for evaluation in chosen)
 
 
@@ -102,10 +122,14 @@ def made_with(config: Config, run: Run) -> str:
     return mark([completions, asdict(config.eval), asdict(config.agent), asdict(config.rewards)])
 
 
-def _predict(
-    config: Config, models: Sequence[Candidate], chosen: Sequence[Evaluation], progress: Path
+def predict_missing(
+    config: Config,
+    models: Sequence[Candidate],
+    chosen: Sequence[Evaluation],
+    progress: Path,
+    enough: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Write what is missing of the evaluations' shard."""
+    """Write what is missing of the evaluations' shard, batch by batch, until that is `enough`."""
     with ExitStack() as stack:
         for evaluation in chosen:
             stack.enter_context(evaluation.writing())
@@ -115,8 +139,10 @@ def _predict(
             with _loader(config, candidate) as load:
                 for evaluation in chosen:
                     steps.add(0, f"{evaluation.benchmark.name}: predicting, {candidate.name}")
-                    for done in evaluation.predict(candidate, load):
+                    for done in () if enough() else evaluation.predict(candidate, load):
                         steps.add(done)
+                        if enough():
+                            break
         steps.end()
 
 
@@ -173,7 +199,7 @@ class Evaluation:
         self.benchmark = benchmark
         self.models = models
         self.shard = shard
-        self.output = run.evaluation(benchmark.name)
+        self.output = benchmark.output or run.evaluation(benchmark.name)
         limit = config.eval.limit or config.data.limit
         self.records, self.rejected = read_records(
             benchmark.folder, benchmark.split, limit, config.data.strict
@@ -182,21 +208,26 @@ class Evaluation:
             raise UsageError(
                 f"{benchmark.folder}: no usable record in split '{benchmark.split}' to evaluate on"
             )
-        self._made_with = {model.name: _made_with(config, benchmark, model) for model in models}
-        marks = {name: mark(value) for name, value in self._made_with.items()}
+        self.made_with = {model.name: _made_with(config, benchmark, model) for model in models}
+        marks = {name: mark(value) for name, value in self.made_with.items()}
         ids = [record.id for record in self.records]
         self._completions = Completions(self.output / "completions", shard, marks, ids)
 
     @property
+    def texts(self) -> Mapping[Key, str]:
+        """The completions that there are by now, of all shards, in the order in which they came."""
+        return self._completions.texts
+
+    @property
     def completions(self) -> int:
         """How many there will be, of all models and shards."""
-        return len(self.models) * len(self.records) * (1 + self.benchmark.draws)
+        return len(self.models) * len(self.records) * len(self.benchmark.numbers)
 
     @property
     def part(self) -> int:
         """How many of them are this shard's."""
         records = sum(len(batch) for batch in self._batches())
-        return len(self.models) * records * (1 + self.benchmark.draws)
+        return len(self.models) * records * len(self.benchmark.numbers)
 
     def there(self) -> int:
         """How many of this shard's need not be predicted."""
@@ -210,7 +241,7 @@ class Evaluation:
 
     def _keys(self) -> Iterator[Key]:
         for model in self.models:
-            for draw in range(1 + self.benchmark.draws):
+            for draw in self.benchmark.numbers:
                 yield from ((model.name, draw, record.id) for record in self.records)
 
     def _batches(self) -> Iterator[Sequence[Record]]:
@@ -237,14 +268,16 @@ class Evaluation:
     def predict(self, candidate: Candidate, load: Callable[[], Predictor]) -> Iterator[int]:
         """Write the completions that are missing, batch by batch; yields how many were done."""
         known = self._completions.texts
-        for draw in range(1 + self.benchmark.draws):
+        for draw in self.benchmark.numbers:
             for batch in self._batches():
                 keys = [(candidate.name, draw, record.id) for record in batch]
                 new = sum(key not in known for key in keys)
                 if new:
                     # The whole batch again, so that a resumed evaluation samples the same texts.
-                    texts = self._complete(load(), draw, batch)
-                    self._completions.add(dict(zip(keys, texts, strict=True)))
+                    texts, traces = self._complete(load, draw, batch)
+                    self._completions.add(
+                        dict(zip(keys, texts, strict=True)), dict(zip(keys, traces, strict=False))
+                    )
                     yield new
 
     def report(self, scorer: Scorer, steps: _Steps) -> dict[str, Any]:
@@ -261,6 +294,8 @@ class Evaluation:
             scored = scorer.score(greedy[name], steps.add)
             figures["intervals"] |= scored.pop("intervals", {})
             figures |= scored
+            if used := tool_use(greedy[name]):
+                figures["tools"] = used
             if drawn[name]:
                 sampled = scorer.score(drawn[name], steps.add)
                 figures |= {f"sampled_{key}": sampled[key] for key in ("mean_reward", "rewards")}
@@ -271,7 +306,7 @@ class Evaluation:
         write_jsonl(self._file(0), [row for rows in greedy.values() for row in rows])
         if self.benchmark.draws:
             write_jsonl(self._file(1), [row for rows in drawn.values() for row in rows])
-        write_json(self.output / "made_with.json", self._made_with)
+        write_json(self.output / "made_with.json", self.made_with)
         write_json(self.output / "metrics.json", result)
         write_atomic(self.output / "table.txt", table(result, self.benchmark.name))
         board = self.output / "tensorboard"
@@ -279,10 +314,13 @@ class Evaluation:
         return result
 
     def _rows(self, model: str, draw: int) -> Rows:
-        said = self._completions.texts
-        texts = ((record, said[model, draw, record.id]) for record in self.records)
+        said, traces = self._completions.texts, self._completions.traces
         locate = locator(self.config.rewards.geocoder)
-        rows = [prediction(model, record, text, locate) for record, text in texts]
+        rows = []
+        for record in self.records:
+            key = model, draw, record.id
+            row = prediction(model, record, said[key], locate)
+            rows.append(row | (columns(traces[key]) if key in traces else {}))
         return [{**row, "draw": draw} for row in rows] if draw else rows
 
     def _break_downs(self) -> list[str]:
@@ -298,17 +336,32 @@ class Evaluation:
     def _file(self, draw: int) -> Path:
         return self.output / ("sampled.jsonl" if draw else "predictions.jsonl")
 
-    def _complete(self, predictor: Predictor, draw: int, batch: Sequence[Record]) -> list[str]:
-        """Completions of a batch; the same seeds for all models."""
+    def _complete(
+        self, load: Callable[[], Predictor], draw: int, batch: Sequence[Record]
+    ) -> tuple[list[str], list[dict[str, Any]]]:
+        """Completions of a batch, and of those that are made with tools the traces; the same seeds
+        for all models."""
         settings, grpo = self.config.eval, self.config.grpo
         root = image_root(self.benchmark.folder)
-        return predictor.complete(
-            [root / record.image for record in batch],
-            settings.max_new_tokens,
-            temperature=grpo.temperature if draw else settings.temperature,
-            top_p=grpo.top_p if draw else 1.0,
-            seed=zlib.crc32(f"{self.config.seed}/{draw}/{batch[0].id}".encode()),
+        images = [root / record.image for record in batch]
+        sampling: _Sampling = {
+            "temperature": grpo.temperature if draw else settings.temperature,
+            "top_p": grpo.top_p if draw else 1.0,
+            "seed": zlib.crc32(f"{self.config.seed}/{draw}/{batch[0].id}".encode()),
+        }
+        if not self.config.rollout.eval:
+            asked = question(self.config.data.answer)
+            return load().complete(images, asked, settings.max_new_tokens, **sampling), []
+        search = self._search  # it may be refused, before a model is loaded
+        episodes = play_batch(
+            load(), images, self.config.rollout, search, settings.max_new_tokens, **sampling
         )
+        texts = [episode.turns[-1].completion for episode in episodes]
+        return texts, [episode.trace() for episode in episodes]
+
+    @cached_property
+    def _search(self) -> SearchProvider:
+        return provider(self.config.rollout.search)
 
     def _uniform(self) -> dict[str, Any]:
         """Guessing among the places of the training split; empty if there is none, or only that of
@@ -326,17 +379,19 @@ class Evaluation:
 def _made_with(config: Config, benchmark: Benchmark, candidate: Candidate) -> dict[str, Any]:
     """All that a completion depends on."""
     records = (benchmark.folder / RECORDS_FILE).stat()
+    tools = {"tools": tools_made_with(config.rollout)} if config.rollout.eval else {}
     return {
         **asdict(candidate),
         "weights": candidate.weights,
         "samples": [str(benchmark.folder), records.st_size, records.st_mtime_ns],
-        "question": QUESTION,
+        "question": question(config.data.answer),
         "engine": config.eval.engine,
         "seed": config.seed,
         "max_pixels": config.model.max_pixels,
         "max_new_tokens": config.eval.max_new_tokens,
         "temperature": config.eval.temperature,
         "sampling": [config.grpo.temperature, config.grpo.top_p],
+        **tools,
     }
 
 

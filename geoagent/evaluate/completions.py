@@ -55,7 +55,8 @@ class Completions:
     """Completions in `folder`, a file for each shard, of which this one writes only its own.
 
     `marks` (model → mark) tells which still hold: rows that were made with anything else, of other
-    samples than `ids`, or that a kill has cut, are passed over.
+    samples than `ids`, or that a kill has cut, are passed over. `traces` has what
+    `Episode.trace` gives, of completions that were made with tools.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Completions:
         self.marks = marks
         self.ids = frozenset(ids)
         self.texts: dict[Key, str] = {}
+        self.traces: dict[Key, Mapping[str, Any]] = {}
         self._shard = shard
         self._file = folder / f"{shard.name}.jsonl"
         self.read()
@@ -72,7 +74,10 @@ class Completions:
     def read(self) -> None:
         """Learn what all shards have written by now."""
         for path in sorted(self.folder.glob("*.jsonl")):
-            self.texts.update({_key(row): row["completion"] for row in self._rows(path)})
+            for row in self._rows(path):
+                self.texts[_key(row)] = row["completion"]
+                if "trace" in row:
+                    self.traces[_key(row)] = row["trace"]
 
     def begin(self) -> None:
         """Make ready to write. What does not hold is dropped from this shard's file, a cut line
@@ -83,15 +88,20 @@ class Completions:
             (self.folder / f"{Shard(index, self._shard.count).name}.jsonl").touch()
         write_jsonl(self._file, list(self._rows(self._file)))
 
-    def add(self, texts: Mapping[Key, str]) -> None:
+    def add(
+        self, texts: Mapping[Key, str], traces: Mapping[Key, Mapping[str, Any]] | None = None
+    ) -> None:
         """Keep what is new."""
         new = {key: text for key, text in texts.items() if key not in self.texts}
         self.texts.update(new)
+        self.traces.update({key: trace for key, trace in (traces or {}).items() if key in new})
         append_jsonl(self._file, [self._row(key, text) for key, text in new.items()])
 
     def _row(self, key: Key, text: str) -> dict[str, Any]:
         model, draw, record = key
         row: dict[str, Any] = {"model": model, "id": record, "completion": text}
+        if key in self.traces:
+            row["trace"] = self.traces[key]
         return {**row, "draw": draw, MARK: self.marks[model]}
 
     def _rows(self, path: Path) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ from geoagent.config import Config
 from geoagent.errors import UsageError
 from geoagent.files import read_json
 from geoagent.run import Run
+from geoagent.stages import TRAINING
 from geoagent.train.arguments import ADAPTER_FILE, base_model, starting_model
 from geoagent.train.checkpoints import latest, step_of
 
@@ -38,15 +39,14 @@ class Candidate:
 
 
 def candidates(config: Config, run: Run) -> list[Candidate]:
-    """base, then sft and grpo as far as they have a complete checkpoint."""
-    base = base_model(config, run)
-    found = [Candidate("base", base)]
-    for stage in ("sft", "grpo"):
+    """base, then those of the training stages, as far as they have a complete checkpoint."""
+    found = [Candidate("base", base_model(config, run))]
+    for stage in TRAINING:
         checkpoint = latest(run.checkpoints(stage))
         if checkpoint is None:
             continue
         if (checkpoint / ADAPTER_FILE).is_file():
-            below = base if stage == "sft" else starting_model(config, run)[0]
+            below, _ = starting_model(config, run, stage)
             found.append(Candidate(stage, below, str(checkpoint)))
         else:
             found.append(Candidate(stage, str(checkpoint)))

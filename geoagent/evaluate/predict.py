@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.compat import place_tokens_by_model, prepare_torch, use_image_tokens_of
 from geoagent.config import ModelConfig
-from geoagent.data.prompt import QUESTION
 from geoagent.errors import UsageError
 from geoagent.evaluate.models import Candidate
 from geoagent.modelfolder import refuse_code
@@ -86,19 +85,20 @@ class Predictor:
     def complete(
         self,
         images: Sequence[Path],
+        question: str,
         max_new_tokens: int,
         *,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
-        """One completion an image, in order; greedy at temperature 0.
+        """What is said to the question about each image, in order; greedy at temperature 0.
 
         Equal arguments give equal completions. UsageError if the batch does not fit into memory.
         """
-        question = [{"role": "user", "content": f"<image>{QUESTION}"}]
+        asked = [{"role": "user", "content": f"<image>{question}"}]
         return self.reply(
-            [(question, [image]) for image in images],
+            [(asked, [image]) for image in images],
             max_new_tokens,
             temperature=temperature,
             top_p=top_p,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -122,25 +122,21 @@ def answers(rows: Sequence[Row]) -> list[str]:
         texts = _texts(rows, "answer")
     else:
         texts = [answer_text(row) for row in rows]
-    points = {text: parse_coordinates(text) for text in texts if _DIGIT.search(text)}
-    names = _names_at({text: point for text, point in points.items() if point})
+    names = _names_of_points(texts)
     return [names.get(text, text) for text in texts] if names else texts
 
 
-def _names_at(points: Mapping[str, tuple[float, float]]) -> dict[str, str]:
-    """Points that were written → "Country; Region; City", or nothing for those at sea."""
+def _names_of_points(texts: Iterable[str]) -> dict[str, str]:
+    """Answers in coordinates → "Country; Region; City", or nothing for those at sea."""
+    read = {text: parse_coordinates(text) for text in texts if _DIGIT.search(text)}
+    points = {text: point for text, point in read.items() if point}
     if not points:
         return {}
     from geoagent.geo.reverse import reverse_many
 
     latitudes, longitudes = zip(*points.values(), strict=True)
     spots = reverse_many(latitudes, longitudes)
-    return {
-        text: "; ".join((spot.country, spot.region or spot.main_city, spot.main_city))
-        if spot and spot.country
-        else ""
-        for text, spot in zip(points, spots, strict=True)
-    }
+    return {text: spot.address if spot else "" for text, spot in zip(points, spots, strict=True)}
 
 
 def _by_names(answer: str, *truth: str) -> int:
@@ -164,8 +160,15 @@ _WORD: Final = re.compile("[a-z0-9]+")
 
 
 def _responses(rows: Sequence[Row]) -> list[str]:
-    texts = [_text(row, "completion") if "completion" in row else answer_text(row) for row in rows]
-    return [text[:_RESPONSE] for text in texts]
+    """What is looked at; coordinates stand for the names of the place that they are in, of which
+    GeoVista, whose models write names, says nothing."""
+    answers = [answer_text(row) for row in rows]
+    names = _names_of_points(answers)
+    return [
+        f"{_text(row, 'completion')[:_RESPONSE] if 'completion' in row else answer[:_RESPONSE]} "
+        f"{names.get(answer, '')}"
+        for row, answer in zip(rows, answers, strict=True)
+    ]
 
 
 def _by_terms(response: str, *truth: str) -> int:

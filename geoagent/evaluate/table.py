@@ -11,7 +11,8 @@ from geoagent.evaluate.metrics import THRESHOLDS_KM
 if TYPE_CHECKING:
     from rich.table import Table
 
-NAMES: Final = {"base": "base", "sft": "SFT", "grpo": "GRPO"}
+NAMES: Final = {"base": "base", "sft": "SFT", "judge": "RL-I (judge)", "grpo": "GRPO"}
+"""Of models, for people; GRPO after RL-I is GRE's RL-II."""
 
 
 def table(result: dict[str, Any], title: str, width: int = 100) -> str:
@@ -24,7 +25,7 @@ def table(result: dict[str, Any], title: str, width: int = 100) -> str:
     console.print(_accuracies(result, title))
     if any("rewards" in figures for figures in result["models"].values()):
         console.print(_rewards(result))
-    for line in remarks(result):
+    for line in (*_tools(result), *remarks(result)):
         console.print(line, highlight=False, soft_wrap=True)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip() + "\n"
 
@@ -70,8 +71,17 @@ def _rewards(result: dict[str, Any]) -> Table:
 
 
 def remarks(result: Mapping[str, Any]) -> list[str]:
-    """What is to be said beside the figures: the agent's share, and what GRPO gained."""
+    """What is to be said beside the rewards: the agent's share, and what GRPO gained."""
     return [*_agent(result), *_paid_for(result)]
+
+
+def _tools(result: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{NAMES.get(name, name)}: {used['turns']:.1f} turns, {used['crops']:.1f} crops and "
+        f"{used['searches']:.1f} searches an image; {used['answered']:.0%} ended with an answer"
+        for name, figures in result["models"].items()
+        if (used := figures.get("tools"))
+    ]
 
 
 def _agent(result: Mapping[str, Any]) -> list[str]:

@@ -71,6 +71,13 @@ class Spot:
     """What people call the place: the largest city of the same division within 4 m times the root
     of whose people the point is (Paris, 5.8 km), else the nearest: it may be a quarter of it."""
 
+    @property
+    def address(self) -> str:
+        """ "Country; Region; City" with the main city, as models write it; "" out at sea."""
+        if not self.country:
+            return ""
+        return "; ".join((self.country, self.region or self.main_city, self.main_city))
+
 
 class _Cities(NamedTuple):
     """Columns of the gazetteer's cities, in its order."""

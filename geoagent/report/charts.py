@@ -22,6 +22,7 @@ from geoagent.figures.style import (
 )
 from geoagent.report.curves import Curves
 from geoagent.report.load import Predictions
+from geoagent.stages import POLICY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -193,35 +194,40 @@ def map_figure(predictions: Predictions) -> Figure | None:
 # --- training ----------------------------------------------------------------------------------
 
 Panel = tuple[str, str, tuple[tuple[str, str], ...]]
-_PANELS: Final[dict[str, tuple[Panel, ...]]] = {
-    "sft": (
-        ("Loss", "cross-entropy", (("train/loss", "loss"),)),
-        ("Token accuracy", "share of tokens", (("train/token_acc", "token accuracy"),)),
-    ),
-    "grpo": (
-        ("Total reward", "weighted sum", (("train/reward", "mean of the step"),)),
-        ("Rewards", "mean, unweighted", ()),
-        ("KL divergence", "to the model before", (("train/kl", "KL"),)),
+_SFT_PANELS: Final[tuple[Panel, ...]] = (
+    ("Loss", "cross-entropy", (("train/loss", "loss"),)),
+    ("Token accuracy", "share of tokens", (("train/token_acc", "token accuracy"),)),
+)
+_POLICY_PANELS: Final[tuple[Panel, ...]] = (
+    ("Total reward", "weighted sum", (("train/reward", "mean of the step"),)),
+    ("Rewards", "mean, unweighted", ()),
+    ("KL divergence", "to the model before", (("train/kl", "KL"),)),
+    (
+        "Completion length",
+        "tokens",
         (
-            "Completion length",
-            "tokens",
-            (
-                ("train/completions/mean_length", "mean"),
-                ("train/completions/max_length", "longest"),
-                ("train/completions/min_length", "shortest"),
-            ),
+            ("train/completions/mean_length", "mean"),
+            ("train/completions/max_length", "longest"),
+            ("train/completions/min_length", "shortest"),
         ),
-        ("Distance", "km, of located answers", (("parts/spatial/distance_km", "mean distance"),)),
-        ("Loss", "policy loss", (("train/loss", "loss"),)),
     ),
-}
+    (
+        "Distance",
+        "km, of located answers",
+        (
+            ("parts/spatial/distance_km", "mean distance"),
+            ("parts/coordinates/distance_km", "mean distance of coordinates"),
+        ),
+    ),
+    ("Loss", "policy loss", (("train/loss", "loss"),)),
+)
 _REWARD: Final = re.compile(r"train/rewards/(\w+)/mean")
 
 
 def training_charts(curves: Curves) -> list[Chart]:
     """The curves of one stage; those that it has not logged are left out."""
     charts = []
-    for title, unit, tags in _PANELS.get(curves.stage, ()):
+    for title, unit, tags in _POLICY_PANELS if curves.stage in POLICY else _SFT_PANELS:
         chosen = tags or tuple(
             (tag, found.group(1)) for tag in curves.scalars if (found := _REWARD.fullmatch(tag))
         )
@@ -233,10 +239,12 @@ def training_charts(curves: Curves) -> list[Chart]:
 
 
 def overlaid_charts(runs: Sequence[tuple[str, Sequence[Curves]]]) -> list[Chart]:
-    """Loss of SFT, and total reward and KL divergence of GRPO, with a curve a run."""
+    """Loss of SFT, and total reward and KL divergence of RL, with a curve a run."""
     charts = []
     for stage, tag, title, unit in (
         ("sft", "train/loss", "SFT: loss", "cross-entropy"),
+        ("judge", "train/reward", "RL-I: total reward", "weighted sum, mean of the step"),
+        ("judge", "train/kl", "RL-I: KL divergence", "to the model before"),
         ("grpo", "train/reward", "GRPO: total reward", "weighted sum, mean of the step"),
         ("grpo", "train/kl", "GRPO: KL divergence", "to the model before"),
     ):

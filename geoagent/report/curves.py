@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from geoagent.run import Run
+from geoagent.stages import TRAINING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     Curve = tuple[NDArray[np.int64], NDArray[np.float64]]
 
-STAGES: Final = ("sft", "grpo")
 PARTS: Final = "parts-rank-0"
 """Where GRPO logs what rewards are made of; each process its own share, the first is shown."""
 
@@ -30,7 +30,7 @@ class Curves:
 
 def read_curves(run: Run) -> list[Curves]:
     """Of each training stage that has logged something."""
-    found = (read_stage(run, stage) for stage in STAGES)
+    found = (read_stage(run, stage) for stage in TRAINING)
     return [curves for curves in found if curves is not None]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,25 +10,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from geoagent.answer import LEVELS, parse
-from geoagent.data.record import (
-    RECORDS_FILE,
-    decode_image,
-    find_image,
-    image_root,
-    parse_line,
-    read_lines,
-)
+from geoagent.data.record import RECORDS_FILE, image_root, parse_line, read_lines
 from geoagent.errors import UsageError
 from geoagent.evaluate.metrics import THRESHOLDS_KM
 from geoagent.report.load import Evaluation, Predictions
+from geoagent.report.pictures import Box, Pictures, pictures
+from geoagent.report.texts import cut
+from geoagent.report.traces import Turn, read_turns, with_crops
 
 SHOWN: Final = 4
 """Of the best and of the worst each."""
 RIGHT_KM: Final = THRESHOLDS_KM[0]
 """Nearer than this is no example of a bad prediction."""
-THUMBNAIL: Final = 360
-"""Pixels of the longer side."""
-_MAX_TEXT: Final = 1_200
 _NAMES: Final = {"country": "Country", "region": "Region", "precise": "Place"}
 
 
@@ -55,9 +46,13 @@ class Example:
     truth: str
     stages: tuple[Stage, ...]
     completion: str
-    """Only where no stage could be read."""
+    """Only where neither turns nor stages could be read."""
     image: str
     missing: str
+    turns: tuple[Turn, ...] = ()
+    """Of a prediction with tools."""
+    more: int = 0
+    """Turns that are not shown."""
 
 
 def extremes(predictions: Predictions) -> tuple[list[str], list[str]]:
@@ -98,8 +93,10 @@ def _one_a_country(predictions: Predictions, order: Sequence[int]) -> list[str]:
 def examples(evaluation: Evaluation, model: str, ids: Collection[str]) -> dict[str, Example]:
     """What is shown of these rows of a model, by id."""
     rows = {row["id"]: row for row in _rows(evaluation.folder / "predictions.jsonl", model, ids)}
-    images = _images(evaluation.samples, ids)
-    return {name: _example(rows[name], *images[name]) for name in ids}
+    turns = {name: read_turns(rows[name]) for name in ids}
+    boxes = {name: [turn.box for turn in shown if turn.box] for name, (shown, _) in turns.items()}
+    images = _images(evaluation.samples, boxes)
+    return {name: _example(rows[name], *images[name], *turns[name]) for name in ids}
 
 
 def _rows(file: Path, model: str, ids: Collection[str]) -> Iterator[dict[str, Any]]:
@@ -125,15 +122,17 @@ def _unescaped(name: str) -> str:
     return json.dumps(name, ensure_ascii=False)
 
 
-def _example(row: Mapping[str, Any], image: str, missing: str) -> Example:
+def _example(
+    row: Mapping[str, Any], seen: Pictures, missing: str, turns: Sequence[Turn], more: int
+) -> Example:
     completion = parse(row.get("completion"))
     stages = tuple(
         Stage(
             _NAMES[level],
-            tuple(_cut(clue, 120) for clue in stage.clues[:8]),
-            _cut(stage.reasoning),
-            _cut(stage.conclusion, 200),
-            _cut(stage.uncertainty, 200),
+            tuple(cut(clue, 120) for clue in stage.clues[:8]),
+            cut(stage.reasoning),
+            cut(stage.conclusion, 200),
+            cut(stage.uncertainty, 200),
         )
         for level in LEVELS
         if (stage := completion.stages.get(level)) is not None
@@ -142,50 +141,33 @@ def _example(row: Mapping[str, Any], image: str, missing: str) -> Example:
     return Example(
         id=row["id"],
         distance_km=row.get("distance_km"),
-        answer=_cut(row.get("answer"), 200),
+        answer=cut(row.get("answer"), 200),
         truth="; ".join(part for part in truth if isinstance(part, str) and part),
         stages=stages,
-        completion="" if stages else _cut(row.get("completion")),
-        image=image,
+        completion="" if stages or turns else cut(row.get("completion")),
+        image=seen.image,
         missing=missing,
+        turns=with_crops(turns, seen.crops),
+        more=more,
     )
 
 
-def _cut(text: object, limit: int = _MAX_TEXT) -> str:
-    """A text as it stands, shortened, with what cannot be printed replaced."""
-    if not isinstance(text, str):
-        return ""
-    clean = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-    return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
-
-
-def _images(folder: Path | None, ids: Collection[str]) -> dict[str, tuple[str, str]]:
-    """For each id a data: address of its thumbnail, or why there is none."""
-    found = dict.fromkeys(ids, ("", "the dataset folder is not there any more"))
+def _images(
+    folder: Path | None, boxes: Mapping[str, Sequence[Box]]
+) -> dict[str, tuple[Pictures, str]]:
+    """For each id its pictures, or why there are none."""
+    nothing = Pictures("", ())
+    found = dict.fromkeys(boxes, (nothing, "the dataset folder is not there any more"))
     if folder is None or not (folder / RECORDS_FILE).is_file():
         return found
-    found = dict.fromkeys(ids, ("", "the dataset has no such id any more"))
+    found = dict.fromkeys(boxes, (nothing, "the dataset has no such id any more"))
     try:
         root = image_root(folder)
     except UsageError as error:
-        return dict.fromkeys(ids, ("", str(error)))
-    for row in _with_ids(folder / RECORDS_FILE, ids):
+        return dict.fromkeys(boxes, (nothing, str(error)))
+    for row in _with_ids(folder / RECORDS_FILE, boxes):
         try:
-            found[row["id"]] = _thumbnail(root, str(row.get("image"))), ""
+            found[row["id"]] = pictures(root, str(row.get("image")), boxes[row["id"]]), ""
         except ValueError as error:
-            found[row["id"]] = "", str(error)
+            found[row["id"]] = nothing, str(error)
     return found
-
-
-def _thumbnail(root: Path, name: str) -> str:
-    """A small JPEG as data: address; ValueError if the image cannot be used."""
-    from PIL import Image, ImageOps
-
-    file = find_image(root, name)
-    decode_image(file, name)
-    with Image.open(file) as image:
-        small = ImageOps.exif_transpose(image).convert("RGB")
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-        output = io.BytesIO()
-        small.save(output, "JPEG", quality=80, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(output.getvalue()).decode()}"

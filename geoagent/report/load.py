@@ -13,7 +13,9 @@ from geoagent.evaluate import predictions as checked
 from geoagent.evaluate.rules import GEOAGENT
 from geoagent.files import read_if_there, read_json
 from geoagent.report.curves import Curves, read_curves
+from geoagent.rollout.trace import turns
 from geoagent.run import Run
+from geoagent.stages import STAGES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +105,7 @@ def load(run: Run) -> Loaded:
 
 
 def _seconds(run: Run) -> Iterator[tuple[str, float]]:
-    for stage in ("prepare", "sft", "grpo", "eval"):
+    for stage in STAGES:
         seconds = read_if_there(run.done_file(stage)).get("seconds")
         if isinstance(seconds, int | float):
             yield stage, float(seconds)
@@ -155,10 +157,11 @@ def read_predictions(file: Path) -> dict[str, Predictions]:
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """What of a row stays in memory; ValueError if model or id is missing."""
+    """What of a row stays in memory; ValueError if model or id is missing, or its trace is none."""
     for name in ("model", "id"):
         if not isinstance(row.get(name), str):
             raise ValueError(f"{name}: missing, or not a text")
+    turns(row)
     texts = {name: row.get(name) for name in _TEXTS}
     short = {name: text[:200] if isinstance(text, str) else "" for name, text in texts.items()}
     places = {name: row[name] for name in _PLACES if name in row}

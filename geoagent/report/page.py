@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.config import Config, to_yaml
+from geoagent.config import JudgeConfig, PolicyConfig, to_yaml
 from geoagent.errors import UsageError
 from geoagent.evaluate.table import NAMES, remarks
 from geoagent.files import write_atomic
@@ -29,7 +29,15 @@ from geoagent.report.confusion import Confusion, confusion
 from geoagent.report.examples import Example, examples, extremes
 from geoagent.report.load import Evaluation, Loaded, load
 from geoagent.report.published import Published, published
-from geoagent.report.tables import COLUMNS, Pair, Table, figures_table, rewards_table, shown
+from geoagent.report.tables import (
+    COLUMNS,
+    Pair,
+    Table,
+    figures_table,
+    rewards_table,
+    shown,
+    tools_table,
+)
 from geoagent.run import Run
 
 if TYPE_CHECKING:
@@ -40,7 +48,6 @@ FILE: Final = "report.html"
 _TILES: Final = ("geoscore", "accuracy_25km", "accuracy_200km", "accuracy_750km", "median_km")
 MAX_MAPS: Final = 4
 """Of a comparison; each is a third of a megabyte."""
-_STAGES: Final = {"sft": "SFT", "grpo": "GRPO"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class Section:
     table: Table
     published: Published | None
     charts: list[Chart]
+    tools: list[tuple[str, list[str]]]
     rewards: tuple[list[str], list[tuple[str, list[str]]]]
     remarks: list[str]
     pairs: list[Pair]
@@ -79,7 +87,7 @@ def make_report(runs: Sequence[Run], out: Path) -> Path:
     _refuse(loaded)
     sections = _sections(loaded)
     if len(loaded) == 1:
-        stages = [(_STAGES[one.stage], training_charts(one)) for one in loaded[0].curves]
+        stages = [(NAMES[one.stage], training_charts(one)) for one in loaded[0].curves]
     else:
         charts = overlaid_charts([(one.name, one.curves) for one in loaded])
         stages = [("All runs", charts)] if charts else []
@@ -169,6 +177,7 @@ def _section(loaded: Sequence[Loaded], name: str, sources: Sequence[Source]) -> 
         ),
         published=known,
         charts=_figures(name, sources, last, evaluation.metrics.get("uniform") or {}, several),
+        tools=tools_table(lines),
         rewards=rewards_table(lines),
         remarks=[] if several else remarks(evaluation.metrics),
         pairs=_pairs(lines, several),
@@ -256,7 +265,7 @@ def _render(
         sections=sections,
         tiles=_tiles(sections) if len(loaded) == 1 else [],
         stages=stages,
-        settings={one.name: _settings(one.config) for one in loaded},
+        settings={one.name: _settings(one) for one in loaded},
         differing=_differing(loaded),
         yaml={one.name: to_yaml(one.config) for one in loaded},
     )
@@ -296,10 +305,10 @@ def _tiles(sections: Sequence[Section]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _settings(config: Config) -> list[tuple[str, str]]:
+def _settings(loaded: Loaded) -> list[tuple[str, str]]:
     """What one asks first about a run."""
-    weights = ", ".join(f"{name} {weight:g}" for name, weight in config.rewards.weights.items())
-    grpo, sft = config.grpo, config.sft
+    config, sft = loaded.config, loaded.config.sft
+    judged = any(curves.stage == "judge" for curves in loaded.curves)
     model = "tiny, random" if config.model.kind == "tiny" else config.model.path
     data = config.data.path or "the drawn sample"
     return [
@@ -311,13 +320,9 @@ def _settings(config: Config) -> list[tuple[str, str]]:
             f"learning rate {sft.learning_rate:g}, {_length(sft)}, batch {sft.batch_size} × "
             f"{sft.gradient_accumulation}, {_lora(sft.lora.rank)}",
         ),
-        (
-            "GRPO",
-            f"learning rate {grpo.learning_rate:g}, {_length(grpo)}, batch {grpo.batch_size} × "
-            f"{grpo.gradient_accumulation}, {grpo.generations} completions a question, temperature "
-            f"{grpo.temperature:g}, β {grpo.beta:g}, {_lora(grpo.lora.rank)}",
-        ),
-        ("Rewards", f"{weights}; τ {config.rewards.spatial.tau_km:g} km"),
+        *([(NAMES["judge"], _judging(config.judge))] if judged else []),
+        (NAMES["grpo"], _policy(config.grpo)),
+        ("Rewards", f"{_weights(config.rewards.weights)}; τ {config.rewards.spatial.tau_km:g} km"),
         ("Agent", config.agent.model),
         (
             "Evaluation",
@@ -325,6 +330,24 @@ def _settings(config: Config) -> list[tuple[str, str]]:
             f"{config.eval.max_new_tokens:,} new tokens",
         ),
     ]
+
+
+def _judging(judge: JudgeConfig) -> str:
+    threshold = f"true within {judge.threshold_km:g} km"
+    return f"{_policy(judge)}; {judge.path or threshold}; rewards {_weights(judge.weights)}"
+
+
+def _policy(settings: PolicyConfig) -> str:
+    return (
+        f"learning rate {settings.learning_rate:g}, {_length(settings)}, batch "
+        f"{settings.batch_size} × {settings.gradient_accumulation}, {settings.generations} "
+        f"completions a question, temperature {settings.temperature:g}, β {settings.beta:g}, "
+        f"{_lora(settings.lora.rank)}"
+    )
+
+
+def _weights(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
 
 
 def _length(stage: Any) -> str:

@@ -36,6 +36,7 @@ COLUMNS: Final = (
     Column("city_accuracy", "city", "named city is right, %"),
     Column("accuracy_3km", "< 3 km", "share below 3 km, %"),
 )
+TOOLS: Final = ("turns", "crops", "searches", "answered")
 _NEVER_BEST: Final = ("count", "parse_rate")
 
 
@@ -151,6 +152,19 @@ def rewards_table(lines: Sequence[Line]) -> tuple[list[str], list[tuple[str, lis
         values += [line.figures["rewards"].get(name) for name in names]
         rows.append((line.label, ["–" if v is None else f"{v:.3f}" for v in values]))
     return headings, rows
+
+
+def tools_table(lines: Sequence[Line]) -> list[tuple[str, list[str]]]:
+    """Of each model that was predicted with tools: mean turns, crops and searches an image, and
+    the share of images, in %, at which it came to an answer."""
+    return [
+        (
+            line.label,
+            [*(f"{used[name]:.2f}" for name in TOOLS[:-1]), shown(used[TOOLS[-1]], "percent")],
+        )
+        for line in lines
+        if (used := line.figures.get("tools"))
+    ]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class Reward(ABC):
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]] = ()
     """Ground-truth columns that must be there."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Columns that it reads where they are."""
 
     @abstractmethod
     def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
@@ -55,6 +57,28 @@ class Reward(ABC):
             if not isinstance(value, str):
                 raise UsageError(f"reward {self.name}: column '{name}', row {row}: not a text")
         return list(values)
+
+    def traces(self, completions: Sequence[str], columns: Mapping[str, Any]) -> list[Sequence[str]]:
+        """What the model wrote in each rollout, turn by turn: the column `trace`, whose items are
+        lists of texts or what `Episode.trace` gives; without one, the completion alone."""
+        if columns.get("trace") is None:
+            return [[text] for text in completions]
+        traces = self.column(columns, "trace", len(completions))
+        return [
+            [text] if trace is None else self._written(trace)
+            for text, trace in zip(completions, traces, strict=True)
+        ]
+
+    def _written(self, trace: Any) -> list[str]:
+        turns = trace.get("turns") if isinstance(trace, Mapping) else trace
+        if isinstance(turns, Sequence) and not isinstance(turns, str):
+            said = [t.get("completion") if isinstance(t, Mapping) else t for t in turns]
+            texts = [text for text in said if isinstance(text, str)]
+            if texts and len(texts) == len(said):
+                return texts
+        raise UsageError(
+            f"reward {self.name}: column 'trace': {str(trace)[:40]!r} is no list of completions"
+        )
 
     def points(self, columns: Mapping[str, Any], length: int) -> list[tuple[float, float]]:
         """The columns latitude and longitude in degrees; UsageError where they are not."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from geoagent.answer import parse
 from geoagent.data.prompt import QUESTION
 from geoagent.rollout.tools import ZOOM, Call, Malformed, as_data, read_call, system_prompt
-from geoagent.rollout.zoom import BoxError, open_image, shown_size, zoom
+from geoagent.rollout.zoom import BoxError, open_image, own_box, shown_size, zoom
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 IMAGE_TAG: Final = "<image>"
 """Stands in a message where an image is, as ms-swift has it."""
-RESULTS: Final = 10
 NUDGE: Final = (
     "You should consider using the web search tool to find more information about the location."
 )
@@ -122,7 +121,7 @@ class Episode:
         loop = asyncio.get_running_loop()
         try:
             box = call.arguments["bbox_2d"]
-            crop = await loop.run_in_executor(_CROPPING, _crop, self.image, self._shown, box)
+            crop = await loop.run_in_executor(_CROPPING, _crop, self.image, box)
         except BoxError as error:
             width, height = self._shown
             return self._refusal(f"{error}; the image has {width} × {height} pixels", "box")
@@ -138,9 +137,9 @@ class Episode:
         if self.searches >= self._limits.searches:
             return self._refusal("all searches for this image are used", "no searches left")
         query = call.arguments["query"]
-        found = await self._provider.asearch(query, limit=RESULTS)
+        found = await self._provider.asearch(query, limit=self._limits.results)
         self.searches += 1
-        results = [_as_shown(result) for result in found[:RESULTS]]
+        results = [_as_shown(result) for result in found]
         shown = json.dumps(results, ensure_ascii=False, indent=2) if results else "no results"
         text = f"For {_echo(call.arguments)}, the search results are as follows:\n{shown}"
         return self._observation(text, "search")
@@ -230,11 +229,10 @@ def _ending(completion: str, call: Call | Malformed | None) -> str:
     return "no answer" if call is None else "turn limit"
 
 
-def _crop(file: Path, shown: tuple[int, int], box: Sequence[float]) -> Image:
+def _crop(file: Path, box: Sequence[float]) -> Image:
     """The part of the original image; a box counts pixels of the image as it is shown."""
     with open_image(file) as image:
-        across, down = (own / told for own, told in zip(image.size, shown, strict=True))
-        return zoom(image, [box[0] * across, box[1] * down, box[2] * across, box[3] * down])
+        return zoom(image, own_box(image.size, box))
 
 
 def _echo(arguments: Mapping[str, Any]) -> str:

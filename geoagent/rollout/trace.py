@@ -1,8 +1,10 @@
-"""What an episode does, for whoever watches, and as a file that it can be looked at in later."""
+"""What an episode does, for whoever watches, and as it can be looked at later."""
 
 from __future__ import annotations
 
+import json
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +12,7 @@ from geoagent.answer import parse
 from geoagent.errors import UsageError
 from geoagent.files import require_new, write_atomic, write_json
 from geoagent.rollout.tools import ZOOM, as_data
+from geoagent.rollout.zoom import as_png
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,6 +21,51 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 600
 """Characters of a thought or of results for a person to read; the trace has all of them."""
+
+
+def turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The turns of a row of predictions, whose `trace` is what `Episode.trace` gives; none if it
+    was predicted without tools. ValueError if they are of another form."""
+    trace = row.get("trace")
+    if trace is None:
+        return []
+    found = trace.get("turns") if isinstance(trace, dict) else None
+    if not isinstance(found, list) or not found or not all(map(_is_turn, found)):
+        raise ValueError("trace: has no turns, each with a text 'completion'")
+    return found
+
+
+def _is_turn(turn: object) -> bool:
+    return isinstance(turn, dict) and isinstance(turn.get("completion"), str)
+
+
+def completions(row: Mapping[str, Any]) -> list[str]:
+    """All that a model has written for a row, turn by turn. ValueError if that can't be told."""
+    if found := turns(row):
+        return [turn["completion"] for turn in found]
+    if not isinstance(row.get("completion"), str):
+        raise ValueError("no text in column 'completion'")
+    return [row["completion"]]
+
+
+def output(observation: str) -> str:
+    """What the tool of a turn has given, without what the environment has added for the model."""
+    return observation.partition("<tool_response>")[2].partition("</tool_response>")[0]
+
+
+def results(observation: str) -> list[dict[str, str]]:
+    """What a search has found (title, snippet, url), read from the turn's observation; empty if
+    it has found nothing."""
+    try:
+        listed = json.loads(output(observation).partition("as follows:\n")[2])
+    except (ValueError, RecursionError):
+        return []
+    found = listed if isinstance(listed, list) else []
+    return [
+        {name: str(one.get(name) or "") for name in ("title", "snippet", "url")}
+        for one in found
+        if isinstance(one, dict)
+    ]
 
 
 class Trace:
@@ -48,15 +96,10 @@ class Trace:
         return file
 
     def _save(self, crop: Image) -> Path:
-        import io
-
         names = self._crops[-1]
         file = self._folder / f"{len(self._episodes):03d}-{len(names) + 1}.png"
-        content = io.BytesIO()
-        crop.save(content, "PNG")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(file, content.getvalue())
+            write_atomic(file, as_png(crop))
         except OSError as error:
             raise UsageError(f"{file}: cannot be written ({error.strerror})") from error
         names.append(f"{self._folder.name}/{file.name}")

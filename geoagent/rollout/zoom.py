@@ -6,6 +6,7 @@ header before a pixel is read, and a crop never has more than 2048 · 1024 pixel
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from collections.abc import Sequence
@@ -61,6 +62,13 @@ def shown_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, int(width * scale)), max(1, int(height * scale))
 
 
+def own_box(size: tuple[int, int], bbox_2d: Sequence[float]) -> list[float]:
+    """A box that counts pixels of an image as it is shown, in pixels of the image itself."""
+    across, down = (own / told for own, told in zip(size, shown_size(size), strict=True))
+    x1, y1, x2, y2 = bbox_2d
+    return [x1 * across, y1 * down, x2 * across, y2 * down]
+
+
 def crop_box(size: tuple[int, int], bbox_2d: Sequence[float]) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of a box in whole pixels of an image of that width and height.
 
@@ -108,3 +116,10 @@ def zoom(image: Image, bbox_2d: Sequence[float]) -> Image:
     except (OSError, SyntaxError, ValueError, Images.DecompressionBombError) as error:
         raise ImageError(f"the image cannot be decoded ({error})") from error
     return part.resize(size, Images.Resampling.BICUBIC)
+
+
+def as_png(crop: Image) -> bytes:
+    """A crop as a file that has every pixel as it is."""
+    content = io.BytesIO()
+    crop.save(content, "PNG")
+    return content.getvalue()

@@ -129,7 +129,7 @@ def read_sweep(
         source=str(path),
         words=(*own, *rest),
         base=base,
-        stages=stage_names(document.get("stages", list(_STAGES)), f"{text}: stages"),
+        stages=stage_names(document.get("stages", base.stages or list(_STAGES)), f"{text}: stages"),
         points=(),
         seeds=seed_numbers(list(seeds) or document.get("seeds", [base.seed]), f"{text}: seeds"),
         parallel=_parallel(parallel, document.get("parallel"), text),

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, Final
 
-from geoagent.config import Config
-from geoagent.stages import STAGES, TRAINING, asks_agent, needs_sft
+from geoagent.config import Config, RewardsConfig
+from geoagent.stages import POLICY, TRAINING, asks_agent, rewards_of, stands_on, with_needed
 from geoagent.vary import value_of
 
 FORMAT: Final = 1
@@ -24,13 +24,15 @@ _SHORT: Final = 8
 # fmt: off
 IGNORED: Final = frozenset((
     # where and under which name it runs
-    "name", "runs_dir", "cluster", "container",
+    "name", "runs_dir", "stages", "cluster", "container",
     # a dataset that is read to its end gives the same rows
     "data.strict",
     # what is written on the way, and how much memory and time it takes
-    "sft.save_steps", "sft.keep_checkpoints", "sft.logging_steps", "sft.gradient_checkpointing",
-    "grpo.save_steps", "grpo.keep_checkpoints", "grpo.logging_steps", "grpo.log_completions",
-    "grpo.gradient_checkpointing", "grpo.vllm_memory", "eval.batch_size",
+    *(f"{stage}.{name}" for stage in TRAINING for name in (
+        "save_steps", "keep_checkpoints", "logging_steps", "gradient_checkpointing",
+    )),
+    *(f"{stage}.{name}" for stage in POLICY for name in ("log_completions", "vllm_memory")),
+    "eval.batch_size",
     # whether a training ends early, not what it is until then
     "grpo.stop_early",
     # how a geocoder or an agent is reached, not what it answers
@@ -43,10 +45,15 @@ IGNORED: Final = frozenset((
 # fmt: on
 """Keys, and groups of keys, that change no result."""
 
-_SECTIONS: Final = frozenset(("sft", "grpo", "rewards", "agent", "eval"))
+_SECTIONS: Final = frozenset(("sft", "judge", "grpo", "rewards", "agent", "eval"))
 """Groups that only the stages below look at; all others count from `prepare` on."""
 _LATER: Final = frozenset(("model.dtype", "model.max_pixels"))
 """Keys of the other groups that count after `prepare`."""
+_OF_JUDGE_DATA: Final = (
+    *("judge.start_from", "judge.threshold_km", "judge.draws", "judge.limit", "eval.engine"),
+    *("grpo.temperature", "grpo.top_p", "grpo.max_completion_length"),
+)
+"""What the predictions that are judged depend on, and which of them are."""
 _ONLY_FOR: Final[Mapping[str, frozenset[str]]] = {
     "spatial": frozenset(("spatial",)),
     "geocoder": frozenset(("spatial",)),
@@ -65,21 +72,18 @@ def stage_keys(config: Config, stages: Sequence[str]) -> dict[str, str]:
     """By stage, in order: the hash (SHA-256, 64 hexadecimal digits) of all that its result
     depends on, which is its own settings and the key of the stage that it stands on.
 
-    `prepare` is always among them, and `sft` if GRPO starts from its checkpoint.
+    `prepare` is always among them, and what the others stand on.
     """
-    wanted = {"prepare", *stages} | ({"sft"} if needs_sft(config, stages) else set())
     keys: dict[str, str] = {}
-    for stage in STAGES:
-        if stage in wanted:
-            below = _stands_on(config, stage, wanted)
-            document = {
-                "format": FORMAT,
-                "stage": stage,
-                "on": keys[below] if below else None,
-                "settings": _settings(config, stage),
-            }
-            text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-            keys[stage] = hashlib.sha256(text.encode()).hexdigest()
+    for stage in with_needed(config, {"prepare", *stages}):
+        document = {
+            "format": FORMAT,
+            "stage": stage,
+            "on": [keys[below] for below in _below(config, stage, keys)],
+            "settings": _settings(config, stage),
+        }
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        keys[stage] = hashlib.sha256(text.encode()).hexdigest()
     return keys
 
 
@@ -88,37 +92,43 @@ def short(key: str) -> str:
     return key[:_SHORT]
 
 
-def _stands_on(config: Config, stage: str, stages: set[str]) -> str | None:
+def _below(config: Config, stage: str, earlier: Collection[str]) -> list[str]:
+    """The stages whose keys are part of this one's, of those that come before it."""
     if stage == "prepare":
-        return None
+        return []
     if stage == "eval":  # the table has the model that training led to
-        return next((name for name in reversed(TRAINING) if name in stages), "prepare")
-    return "sft" if stage == "grpo" and needs_sft(config, stages) else "prepare"
+        found = [name for name in TRAINING if name in earlier][-1:]
+    else:
+        found = stands_on(config, stage)
+    return found or ["prepare"]
 
 
 def _settings(config: Config, stage: str) -> dict[str, Any]:
     """What a stage's own work depends on, nested as in the configuration."""
     if stage == "prepare":
-        return _counting(config, "", _SECTIONS | _LATER)
+        return {**_counting(config, "", _SECTIONS | _LATER), "judge": config.judge.path}
     own: dict[str, Any] = {
         "model": {key.partition(".")[2]: value_of(config, key) for key in sorted(_LATER)},
-        stage: _counting(getattr(config, stage), f"{stage}."),
     }
-    if stage == "grpo" or (stage == "eval" and config.eval.rewards):
-        own["rewards"] = _rewards(config)
-    if stage == "eval":
+    if stage == "judge_data":
+        own |= {key: value_of(config, key) for key in _OF_JUDGE_DATA}
+    else:
+        own[stage] = _counting(getattr(config, stage), f"{stage}.")
+    rewards = rewards_of(config, stage)
+    if any(rewards.weights.values()):
+        own["rewards"] = _rewards(rewards)
+    if stage in ("judge_data", "eval"):
         # Answers are put on the map by the geocoder, whichever rewards there are.
         own["geocoder"] = _counting(config.rewards.geocoder, "rewards.geocoder.")
-        if config.eval.reward_samples:
-            own["sampling"] = [config.grpo.temperature, config.grpo.top_p]
+    if stage == "eval" and config.eval.reward_samples:
+        own["sampling"] = [config.grpo.temperature, config.grpo.top_p]
     if asks_agent(config, stage):
         own["agent"] = _counting(config.agent, "agent.")
     return own
 
 
-def _rewards(config: Config) -> dict[str, Any]:
+def _rewards(rewards: RewardsConfig) -> dict[str, Any]:
     """The rewards that have a weight, with what they alone use."""
-    rewards = config.rewards
     weights = {name: weight for name, weight in rewards.weights.items() if weight}
     unused = (name for name, users in _ONLY_FOR.items() if not users & weights.keys())
     found = _counting(rewards, "rewards.", frozenset(f"rewards.{name}" for name in unused))

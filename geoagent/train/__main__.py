@@ -1,4 +1,4 @@
-"""`python -m geoagent.train prepare|sft|grpo --run DIR`: one stage of a run.
+"""`python -m geoagent.train STAGE --run DIR`: one stage of a run, all but its evaluation.
 
 Exit codes: 0 done, or saved and stopped where Run.stop_request asks for it; 143 the same after
 SIGTERM; 2 something to be mended by a person (one line on standard error); 75 a service was away,
@@ -13,14 +13,21 @@ import signal
 import sys
 import time
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoagent.errors import UsageError, exit_code
 from geoagent.files import write_json
 from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
+from geoagent.stages import STAGES as ALL
+from geoagent.stages import rows_of
 
-STAGES = ("prepare", "sft", "grpo")
+if TYPE_CHECKING:
+    from geoagent.config import Config
+
+STAGES = tuple(name for name in ALL if name != "eval")
+_HERE = ("prepare", "judge_data")
+"""Those that ms-swift has nothing to do with."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,12 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
 def run_stage(stage: str, run: Run, then: Collection[str] = STAGES) -> int:
     """Run one stage to its end and write its done.json (rank 0 only); returns 0."""
     started = time.time()
-    if stage == "prepare":
-        from geoagent.train.prepare import prepare
-
+    if stage in _HERE:
         # Through `finally`, so that no half of a sample is left behind.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        summary = prepare(run, then)
+        summary = _here(stage, run, then)
     else:
         trained = _train(stage, run)
         _part()
@@ -57,9 +62,19 @@ def run_stage(stage: str, run: Run, then: Collection[str] = STAGES) -> int:
         summary = trained
     if int(os.environ.get("RANK", "0")) == 0:
         write_json(run.done_file(stage), {"seconds": round(time.time() - started, 1), **summary})
-        if stage != "prepare" and "summary" in summary:
+        if stage not in _HERE and "summary" in summary:
             print(f"{stage}: {summary['summary']}", flush=True)
     return 0
+
+
+def _here(stage: str, run: Run, then: Collection[str]) -> dict[str, Any]:
+    if stage == "prepare":
+        from geoagent.train.prepare import prepare
+
+        return prepare(run, then)
+    from geoagent.train.judge_data import make_judge_data
+
+    return make_judge_data(run)
 
 
 def _part() -> None:
@@ -88,22 +103,21 @@ def _of_first(value: Any) -> Any:
 
 def _train(stage: str, run: Run) -> dict[str, Any] | None:
     """Hand over to ms-swift, in this process; None if it stopped before its end to be resumed."""
-    if not run.dataset(stage).is_file():
-        raise UsageError(f"{run.dataset(stage)}: prepare found no row that {stage} can use")
+    config = run.config()
+    rows = rows_of(config, run, stage)
+    if not rows.is_file():
+        raise UsageError(f"{rows}: there is no row that {stage} can use")
     from geoagent.compat import prepare_torch
 
     os.environ["GEOAGENT_RUN"] = str(run.path)
     os.environ["GEOAGENT_STAGE"] = stage
     prepare_torch()
-    from geoagent.rewards.registry import weighted
-    from geoagent.train.arguments import grpo_arguments, grpo_dataset, sft_arguments
     from geoagent.train.checkpoints import discard_incomplete, is_last, latest
     from geoagent.train.halving import stopped
 
     if int(os.environ.get("RANK", "0")) == 0:
         for name in discard_incomplete(run.checkpoints(stage)):
             print(f"{stage}: {name} is not complete; removed", file=sys.stderr, flush=True)
-    config = run.config()
     max_steps = getattr(config, stage).max_steps
     done = latest(run.checkpoints(stage))
     told = stopped(config, run) if stage == "grpo" else None
@@ -111,18 +125,7 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
         return {"checkpoint": done.name if done else None, **told}
     if done is not None and is_last(done, max_steps):  # killed after its last step
         return {"checkpoint": done.name}
-    if stage == "sft":
-        from swift.pipelines import sft_main
-
-        sft_main(sft_arguments(config, run))
-    else:
-        from swift.pipelines import rlhf_main
-
-        whole = grpo_dataset(config, run) == str(run.dataset("grpo"))
-        if config.grpo.limit is not None and whole and int(os.environ.get("RANK", "0")) == 0:
-            said = f"no more rows than grpo.limit ({config.grpo.limit}): all are trained on"
-            print(f"grpo: {said}", file=sys.stderr, flush=True)
-        rlhf_main(grpo_arguments(config, run, weighted(config.rewards)))
+    _hand_over(stage, config, run)
     checkpoint = latest(run.checkpoints(stage))
     if checkpoint is None:
         raise RuntimeError(f"{run.checkpoints(stage)}: training ended without a checkpoint")
@@ -130,6 +133,25 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
     if told is not None:
         return {"checkpoint": checkpoint.name, **told}
     return {"checkpoint": checkpoint.name} if is_last(checkpoint, max_steps) else None
+
+
+def _hand_over(stage: str, config: Config, run: Run) -> None:
+    """To ms-swift, which comes back when the training has ended or was stopped."""
+    from geoagent.train.arguments import policy_arguments, policy_dataset, sft_arguments
+
+    if stage == "sft":
+        from swift.pipelines import sft_main
+
+        sft_main(sft_arguments(config, run))
+        return
+    from swift.pipelines import rlhf_main
+
+    limit = getattr(config, stage).limit
+    whole = policy_dataset(config, run, stage) == str(rows_of(config, run, stage))
+    if limit is not None and whole and int(os.environ.get("RANK", "0")) == 0:
+        said = f"no more rows than {stage}.limit ({limit}): all are trained on"
+        print(f"{stage}: {said}", file=sys.stderr, flush=True)
+    rlhf_main(policy_arguments(config, run, stage))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from geoagent.errors import UsageError
 from geoagent.modelfolder import check_model, local_folder, refuse_code
+from geoagent.rewards.registry import weighted
 from geoagent.run import Run
+from geoagent.stages import rewards_of, rows_of, starts_from
 from geoagent.train.checkpoints import latest
 
 if TYPE_CHECKING:
-    from geoagent.config import Config, GrpoConfig, LoraConfig, SftConfig
+    from geoagent.config import Config, LoraConfig, PolicyConfig, SftConfig
 
 ADAPTER_FILE: Final = "adapter_config.json"
 
@@ -24,7 +26,7 @@ Flags = dict[str, str | int | float | bool | list[str] | None]
 
 
 def sft_arguments(config: Config, run: Run) -> list[str]:
-    """Arguments of `swift sft` for stage 1."""
+    """Arguments of `swift sft`."""
     flags = _common(config, run, "sft", config.sft)
     flags |= {
         "model": _weights(config.sft, flags, base_model(config, run)),
@@ -34,52 +36,59 @@ def sft_arguments(config: Config, run: Run) -> list[str]:
     return _flatten(flags)
 
 
-def grpo_arguments(config: Config, run: Run, rewards: list[str]) -> list[str]:
-    """Arguments of `swift rlhf --rlhf_type grpo` for stage 2.
-
-    `rewards` are names in the registry; their weights come from the configuration.
-    """
-    grpo = config.grpo
-    flags = _common(config, run, "grpo", grpo)
-    model, adapters = starting_model(config, run)
+def policy_arguments(config: Config, run: Run, stage: str) -> list[str]:
+    """Arguments of `swift rlhf --rlhf_type grpo` for the stage `judge` or `grpo`."""
+    settings: PolicyConfig = getattr(config, stage)
+    flags = _common(config, run, stage, settings)
+    model, adapters = starting_model(config, run, stage)
+    rewards = rewards_of(config, stage)
+    names = weighted(rewards)
     flags |= {
         "rlhf_type": "grpo",
-        "dataset": grpo_dataset(config, run),
-        "model": _weights(grpo, flags, model),
-        "ref_model": model if adapters is None and grpo.lora.rank == 0 else None,
+        "dataset": policy_dataset(config, run, stage),
+        "model": _weights(settings, flags, model),
+        "ref_model": model if adapters is None and settings.lora.rank == 0 else None,
         "adapters": adapters,
         "ref_adapters": adapters,
-        "max_pixels": grpo.max_pixels or config.model.max_pixels,
-        "per_device_train_batch_size": grpo.batch_size,
-        "num_generations": grpo.generations,
-        "num_iterations": grpo.iterations,
-        "temperature": grpo.temperature,
-        "top_p": grpo.top_p,
-        "beta": grpo.beta,
-        "max_completion_length": grpo.max_completion_length,
-        "reward_funcs": rewards,
-        "reward_weights": [str(config.rewards.weights[name]) for name in rewards],
-        "log_completions": grpo.log_completions,
-        "use_vllm": grpo.vllm,
+        "max_pixels": settings.max_pixels or config.model.max_pixels,
+        "per_device_train_batch_size": settings.batch_size,
+        "num_generations": settings.generations,
+        "num_iterations": settings.iterations,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "beta": settings.beta,
+        "max_completion_length": settings.max_completion_length,
+        "reward_funcs": names,
+        "reward_weights": [str(rewards.weights[name]) for name in names],
+        "log_completions": settings.log_completions,
+        "use_vllm": settings.vllm,
     }
-    if grpo.stop_early.study is not None:
-        flags["callbacks"] = [*_CALLBACKS, "geoagent_stop_early"]
-    if config.rollout.train:
-        flags |= {"multi_turn_scheduler": "geoagent_tools", "max_turns": config.rollout.turns}
-    if grpo.vllm:
-        flags |= {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": grpo.vllm_memory}
+    if settings.vllm:
+        flags |= {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": settings.vllm_memory}
+    if stage == "grpo":
+        flags |= _of_places(config)
     return _flatten(flags)
 
 
-def grpo_dataset(config: Config, run: Run) -> str:
-    """GRPO's rows, or as many of them as `grpo.limit` says, in ms-swift's words.
+def _of_places(config: Config) -> Flags:
+    """What only GRPO on places can be told."""
+    flags: Flags = {}
+    if config.grpo.stop_early.study is not None:
+        flags["callbacks"] = [*_CALLBACKS, "geoagent_stop_early"]
+    if config.rollout.train:
+        flags |= {"multi_turn_scheduler": "geoagent_tools", "max_turns": config.rollout.turns}
+    return flags
+
+
+def policy_dataset(config: Config, run: Run, stage: str) -> str:
+    """The stage's rows, or as many of them as its `limit` says, in ms-swift's words.
 
     `FILE#N` is the first N of all rows in an order that ms-swift draws with data_seed, so that the
     rows of a smaller N are among those of a larger one. It repeats rows to make up an N above what
     there is; then the file alone is named.
     """
-    file = run.dataset("grpo")
-    limit = config.grpo.limit
+    file = rows_of(config, run, stage)
+    limit: int | None = getattr(config, stage).limit
     if limit is None:
         return str(file)
     with file.open("rb") as lines:
@@ -87,7 +96,7 @@ def grpo_dataset(config: Config, run: Run) -> str:
     return f"{file}#{limit}" if limit < count else str(file)
 
 
-def _weights(settings: SftConfig | GrpoConfig, flags: Flags, model: str) -> str:
+def _weights(settings: SftConfig | PolicyConfig, flags: Flags, model: str) -> str:
     """Where the weights come from: a full training that goes on takes its checkpoint's.
 
     The trainer finds none of a Qwen2.5-VL checkpoint's names in the model that it resumes, says
@@ -110,27 +119,29 @@ def base_model(config: Config, run: Run) -> str:
     return str(folder)
 
 
-def starting_model(config: Config, run: Run) -> tuple[str, str | None]:
-    """The model that GRPO starts from, and the LoRA checkpoint on top of it that it continues.
+def starting_model(config: Config, run: Run, stage: str) -> tuple[str, str | None]:
+    """The model that a stage starts from, and the LoRA checkpoint on top of it that it continues.
 
-    A full SFT checkpoint is a model of its own; adapters made by SFT go on the model they were
-    trained on. Adapters that GRPO makes belong on the same model. UsageError without a checkpoint.
+    A full checkpoint is a model of its own; adapters go on the model that they were trained on.
+    Those that this stage makes belong on the same model. UsageError without a checkpoint.
     """
-    if config.grpo.start_from == "base":
+    before = starts_from(config, stage)
+    if before is None:
         return base_model(config, run), None
-    checkpoint = latest(run.checkpoints("sft"))
+    checkpoint = latest(run.checkpoints(before))
     if checkpoint is None:
+        key = f"{'grpo' if stage == 'grpo' else 'judge'}.start_from"
         raise UsageError(
-            f"{run.checkpoints('sft')}: no complete checkpoint to start GRPO from; run the sft "
-            "stage first, or set grpo.start_from=base"
+            f"{run.checkpoints(before)}: no complete checkpoint to start {stage} from; run the "
+            f"{before} stage first, or set {key}=base"
         )
     if (checkpoint / ADAPTER_FILE).is_file():
-        return base_model(config, run), str(checkpoint)
+        return starting_model(config, run, before)[0], str(checkpoint)
     return str(checkpoint), None
 
 
-def _common(config: Config, run: Run, stage: str, settings: SftConfig | GrpoConfig) -> Flags:
-    """What both stages are told in the same way."""
+def _common(config: Config, run: Run, stage: str, settings: SftConfig | PolicyConfig) -> Flags:
+    """What all stages are told in the same way."""
     flags: Flags = {
         "model_type": config.model.type,
         "template": config.model.template,
@@ -138,7 +149,7 @@ def _common(config: Config, run: Run, stage: str, settings: SftConfig | GrpoConf
         "torch_dtype": config.model.dtype,
         "bf16": config.model.dtype == "bfloat16",
         "fp16": config.model.dtype == "float16",
-        "dataset": str(run.dataset(stage)),
+        "dataset": str(rows_of(config, run, stage)),
         "split_dataset_ratio": 0,
         "load_from_cache_file": False,
         "dataset_num_proc": 1,
@@ -185,7 +196,7 @@ def _tuner(lora: LoraConfig) -> Flags:
     }
 
 
-def _device(settings: SftConfig | GrpoConfig) -> Flags:
+def _device(settings: SftConfig | PolicyConfig) -> Flags:
     import torch
 
     flags: Flags = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from geoagent.compat import (
 from geoagent.errors import OutageError, UsageError, tell
 from geoagent.progress import Progress
 from geoagent.run import Run
+from geoagent.stages import POLICY, asks_agent, rewards_of
 from geoagent.train.arguments import base_model
 from geoagent.train.checkpoints import seal
 from geoagent.train.halving import Halving
@@ -152,19 +153,32 @@ def leave(error: OutageError | UsageError) -> None:
 class RewardAdapter(ORM):
     """One registered reward as ms-swift calls it; subclasses only differ in their name.
 
-    ms-swift names the TensorBoard curve after the class: `rewards/spatial/mean`.
+    ms-swift names the TensorBoard curve after the class: `rewards/spatial/mean`. Rollouts with
+    tools bring the column `trace`; the first reward of a batch notes how they used them.
     """
 
     reward: Any
+    first: bool
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
-        state = columns.get("trainer_state")
+        step = getattr(columns.get("trainer_state"), "global_step", 0)
+        rollouts = [infos or {} for infos in columns.get("rollout_infos") or ()]
+        if any("trace" in infos for infos in rollouts):
+            columns["trace"] = [infos.get("trace") for infos in rollouts]
+            if self.first:
+                RECORDER.add("rollout", [_used(infos) for infos in rollouts], step)
         try:
             scores = self.reward.score(completions, **columns)
         except (OutageError, UsageError) as error:
             leave(error)
-        RECORDER.add(self.reward.name, scores, getattr(state, "global_step", 0))
+        RECORDER.add(self.reward.name, [score.parts for score in scores], step)
         return [score.value for score in scores]
+
+
+def _used(rollout: Mapping[str, Any]) -> dict[str, float]:
+    """How a rollout used its tools, and whether it came to an answer."""
+    used = {name: rollout[name] for name in ("crops", "searches", "answered") if name in rollout}
+    return {**used, "turns": len(rollout.get("trace", ()))}
 
 
 class PartsRecorder:
@@ -173,10 +187,10 @@ class PartsRecorder:
     def __init__(self) -> None:
         self._writer: Any = None
 
-    def add(self, name: str, scores: Sequence[Any], step: int) -> None:
+    def add(self, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
         columns: dict[str, list[float]] = {}
-        for score in scores:
-            for part, value in score.parts.items():
+        for parts in rows:
+            for part, value in parts.items():
                 if isinstance(value, int | float) and not isinstance(value, bool):
                     columns.setdefault(part, []).append(float(value))
         if not columns:
@@ -194,16 +208,16 @@ RECORDER = PartsRecorder()
 
 
 def register_rewards() -> None:
-    """Put every weighted reward of the run's configuration into ms-swift's table."""
-    from geoagent.rewards.registry import build, weighted
+    """Put every reward that the stage pays for into ms-swift's table."""
+    from geoagent.rewards.registry import build
     from geoagent.train.rewards import make_agent
 
-    names = weighted(CONFIG.rewards)
-    agent = make_agent(CONFIG, RUN, STAGE) if "consistency" in names else None
+    rewards = rewards_of(CONFIG, STAGE)
+    agent = make_agent(CONFIG, RUN, STAGE) if asks_agent(CONFIG, STAGE) else None
     if agent is not None:
         agent.check()  # a model that has learnt little gives it nothing to answer for a long time
-    for name, reward in build(CONFIG.rewards, names, agent=agent).items():
-        orms[name] = type(name, (RewardAdapter,), {"reward": reward})
+    for number, (name, reward) in enumerate(build(rewards, agent=agent).items()):
+        orms[name] = type(name, (RewardAdapter,), {"reward": reward, "first": number == 0})
 
 
 def register_tools() -> None:
@@ -229,10 +243,10 @@ use_image_tokens_of(base_model(CONFIG, RUN))
 place_tokens_by_model()
 if getattr(CONFIG, STAGE).deepspeed == "zero3":
     join_process_group()
-if STAGE == "grpo" and CONFIG.grpo.vllm:
+if STAGE in POLICY and getattr(CONFIG, STAGE).vllm:
     leave_out_plugins()
     name_weights_for_vllm()
-if STAGE == "grpo":
+if STAGE in POLICY:
     register_rewards()
 if STAGE == "grpo" and CONFIG.rollout.train:
     register_tools()

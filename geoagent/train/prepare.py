@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.data.needs import Contents, check_needs, evaluation_split, glance
-from geoagent.data.prompt import QUESTION
+from geoagent.answer import parse
+from geoagent.data.judge import read_judge
+from geoagent.data.needs import Contents, check_judge, check_needs, evaluation_split, glance
+from geoagent.data.prompt import judge_question, question
 from geoagent.data.record import REJECTED_FILE, Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
+from geoagent.data.trajectory import has_trajectory
 from geoagent.errors import UsageError
 from geoagent.files import short, write_jsonl
 from geoagent.geo.gazetteer import gazetteer
 from geoagent.progress import Progress
+from geoagent.rollout.search import provider
 from geoagent.run import Run
+from geoagent.train.coldstart import conversations, write_cold_start
 
 if TYPE_CHECKING:
     from geoagent.config import Config
@@ -25,7 +30,8 @@ STAGE: Final = "prepare"
 
 
 def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
-    """Write data/sft.jsonl, data/grpo.jsonl and data/rejected.jsonl, and the tiny model if asked.
+    """Write data/sft.jsonl, data/grpo.jsonl and data/rejected.jsonl, data/judge.jsonl of judge.path
+    if the stage judge comes `then`, and the tiny model if asked.
 
     Returns counts for done.json. Raises UsageError if one of the stages that come `then` has
     nothing usable to work on.
@@ -33,7 +39,7 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     config = run.config()
     progress = Progress(run.progress_file(STAGE), total=3)
     progress.update(0, "opening the gazetteer")
-    gazetteer()  # built once here, not by every training process at the same time
+    _open_indexes(config)
     progress.update(0, "reading the samples")
     folder = dataset_folder(config)
     data = config.data
@@ -44,36 +50,64 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
         heldout, bad = read_records(folder, evaluation_split(config), data.limit, data.strict)
     # A line that is no JSON object belongs to no split and was refused twice.
     rejected = list({row.line: row for row in (*rejected, *bad)}.values())
-    write_jsonl(run.data / REJECTED_FILE, [asdict(row) for row in rejected])
     chains = [record for record in records if record.think is not None]
-    contents = _contents(config, records, chains, heldout)
+    learnt, unusable = _write_sft(config, run, folder, records)
+    rejected += unusable
+    write_jsonl(run.data / REJECTED_FILE, [asdict(row) for row in rejected])
+    contents = _contents(config, records, learnt, len(heldout))
     check_needs(config, folder, then, contents, _why(rejected))
-    for stage in ("sft", "grpo"):
-        write_swift_jsonl(records, folder, stage, run.dataset(stage))
+    write_swift_jsonl(records, folder, "grpo", run.dataset("grpo"), data.answer)
     summary = _summary(run, records, heldout, rejected) + _unused(config, folder)
-    progress.update(1, "making the model" if config.model.kind == "tiny" else "")
+    judged = _write_judge(run, config) if "judge" in then else {}
+    summary += judged.pop("summary", "")
     if config.model.kind == "tiny":
-        from geoagent.train.tiny import build_tiny
-
-        build_tiny(run.model, config.model.tiny, _texts(chains), config.seed)
+        progress.update(1, "making the model")
+        _build_tiny(config, run, chains, "judge" in then)
     progress.update(3, "done")
     return {
         "summary": summary,
         "train": len(records),
         "with_chain_of_thought": len(chains),
+        "learnt_by_sft": learnt,
         "heldout": len(heldout),
         "rejected": len(rejected),
         "rejected_by_reason": dict(Counter(row.kind for row in rejected)),
+        **judged,
     }
 
 
-def _contents(
-    config: Config, records: list[Record], chains: list[Record], heldout: list[Record]
-) -> Contents:
-    contents = Contents()
-    contents.add(config.data.train_split, True, len(chains))
-    contents.add(config.data.train_split, False, len(records) - len(chains))
-    contents.add(evaluation_split(config), False, len(heldout))
+def _open_indexes(config: Config) -> None:
+    """Built once here, not by every training process at the same time."""
+    gazetteer()
+    if config.rollout.train or config.rollout.eval:
+        provider(config.rollout.search)
+
+
+def _write_sft(
+    config: Config, run: Run, folder: Path, records: list[Record]
+) -> tuple[int, list[Rejected]]:
+    """Write data/sft.jsonl; returns how many rows it has, and the records that it could not use."""
+    if config.rollout.train:
+        return write_cold_start(config, run, folder, records)
+    answer = config.data.answer
+    return write_swift_jsonl(records, folder, "sft", run.dataset("sft"), answer), []
+
+
+def _build_tiny(config: Config, run: Run, chains: list[Record], judges: bool) -> None:
+    from geoagent.train.tiny import build_tiny
+
+    texts: Iterable[str] = _texts(chains, config.data.answer, judges)
+    if config.rollout.train:
+        texts = conversations(run)
+    build_tiny(run.model, config.model.tiny, texts, config.seed)
+
+
+def _contents(config: Config, records: list[Record], learnt: int, heldout: int) -> Contents:
+    contents, split = Contents(), config.data.train_split
+    contents.add(split, True, learnt)
+    contents.add(split, False, len(records) - learnt)
+    contents.trajectories[split] = sum(map(has_trajectory, records))
+    contents.add(evaluation_split(config), False, heldout)
     return contents
 
 
@@ -94,6 +128,19 @@ def _unused(config: Config, folder: Path) -> str:
     return f"; not used: split {listed}" if others else ""
 
 
+def _write_judge(run: Run, config: Config) -> dict[str, Any]:
+    """Write data/judge.jsonl of the judge data that the configuration names; how many rows."""
+    if config.judge.path is None:
+        return {}
+    folder = Path(config.judge.path)
+    check_judge(folder)
+    records, refused = read_judge(folder, config.data.limit, config.data.strict)
+    write_swift_jsonl(records, folder, "judge", run.dataset("judge"))
+    why = f" ({len(refused)} refused, the first {refused[0]})" if refused else ""
+    told = f"; judge data: {len(records)}{why}"
+    return {"summary": told, "judge": len(records), "judge_rejected": len(refused)}
+
+
 def dataset_folder(config: Config) -> Path:
     """Where the samples are; the bundled sample is built there if it is not yet."""
     data = config.data
@@ -108,10 +155,22 @@ def dataset_folder(config: Config) -> Path:
     return folder.resolve()
 
 
-def _texts(records: list[Record]) -> list[str]:
-    """What the tiny model's tokenizer is trained on; the prompt counts as often as it is read."""
-    prompt = f"system\nYou are a helpful assistant.\nuser\n{QUESTION}\nassistant\n"
-    return [text for record in records for text in (prompt, completion(record))]
+def _texts(records: list[Record], answer: str, judges: bool) -> list[str]:
+    """What the tiny model's tokenizer is trained on; a question counts as often as it is read."""
+    return [text for record in records for text in _texts_of(record, answer, judges)]
+
+
+def _texts_of(record: Record, answer: str, judges: bool) -> Iterator[str]:
+    said = completion(record, answer)
+    yield _asked(question(answer))
+    yield said
+    if judges:
+        yield _asked(judge_question(record.think or "", parse(said).answer or ""))
+        yield "<think></think><answer>True</answer><think></think><answer>False</answer>"
+
+
+def _asked(text: str) -> str:
+    return f"system\nYou are a helpful assistant.\nuser\n{text}\nassistant\n"
 
 
 def _why(rejected: list[Rejected]) -> str:

@@ -6,7 +6,6 @@ Needs ms-swift at import, so only what runs inside its training may import this.
 from __future__ import annotations
 
 import base64
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from swift.rollout import MultiTurnScheduler
 from geoagent.config import RolloutConfig
 from geoagent.errors import OutageError, UsageError
 from geoagent.rollout.environment import Episode
-from geoagent.rollout.zoom import ImageError
+from geoagent.rollout.zoom import ImageError, as_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,12 +52,13 @@ class ToolScheduler(MultiTurnScheduler):
         """Run the call of a completion. One that was cut off at its maximum length is the last.
 
         `rollout_infos` has all images: ms-swift would otherwise train on the first alone, with as
-        many place-holders as there are images.
+        many place-holders as there are images. At the end it has what the rewards are told.
         """
         done = choice.finish_reason == "length"
+        episode, said = self._episodes[request.uuid], choice.message.content
         if not done:
             try:
-                observation = await self._episodes[request.uuid].step(choice.message.content)
+                observation = await episode.step(said)
             except (OutageError, UsageError) as error:
                 self.leave(error)
             except ImageError as error:
@@ -66,7 +66,11 @@ class ToolScheduler(MultiTurnScheduler):
             done = observation.done
         infos: dict[str, Any] = {"images": list(request.images)}
         if done:
-            episode = self._episodes.pop(request.uuid)
+            del self._episodes[request.uuid]
+            trace = [turn.completion for turn in episode.turns]
+            if not episode.done:  # what was cut off is no turn of the episode
+                trace.append(said)
+            infos |= {"trace": trace, "answered": float(episode.why == "answer")}
             infos |= {"crops": episode.crops, "searches": episode.searches}
         return {"done": done, "rollout_infos": infos}
 
@@ -75,7 +79,5 @@ class ToolScheduler(MultiTurnScheduler):
         observation = self._episodes[request.uuid].turns[-1].observation
         request.messages.append({"role": "user", "content": observation.text})
         if observation.image is not None:
-            content = io.BytesIO()
-            observation.image.save(content, "PNG")
-            request.images.append(base64.b64encode(content.getvalue()).decode())
+            request.images.append(base64.b64encode(as_png(observation.image)).decode())
         return {"infer_request": request}

@@ -94,7 +94,7 @@ def _asked_for(text: str) -> Bind:
 
 
 def _read(config: Config) -> Iterator[Path]:
-    for folder in (config.data.path, config.eval.path):
+    for folder in (config.data.path, config.judge.path, config.eval.path):
         if folder is not None and Path(folder).is_dir():
             yield Path(folder).absolute()
             yield image_root(Path(folder))

@@ -13,6 +13,7 @@ from typing import Any, Final
 from geoagent.config import Config
 from geoagent.errors import UsageError
 from geoagent.run import Run
+from geoagent.stages import POLICY
 from jobs.container.binds import binds_of
 from jobs.container.enter import PYTHON, installed, render, write_script
 from jobs.container.images import Image, image_of, runtime_of, setting_of
@@ -69,9 +70,11 @@ def _look_inside(config: Config, stages: list[StagePlan]) -> None:
 
 
 def _imports(config: Config, stage: StagePlan) -> tuple[str, ...]:
+    predicts = config.eval.engine == "vllm"
     wants_vllm = {
-        "grpo": config.grpo.vllm,
-        "eval": config.eval.engine == "vllm",
+        **{name: getattr(config, name).vllm for name in POLICY},
+        "judge_data": predicts,
+        "eval": predicts,
         AGENT: config.agent.backend == "vllm",
     }
     vllm = ("vllm",) if wants_vllm.get(stage.name) else ()

@@ -60,7 +60,7 @@ def test_it_judges_chains(run: Path) -> None:
     first, second = (chain_of_thought(country, country.cities[0]) for country in countries()[:2])
     free = "Cars keep left in Thailand. The sign is in Thai script. So this is Thailand."
     samples = [
-        Sample(f"<think>{chain}</think><answer>x; y</answer>", reference, picture)
+        Sample([f"<think>{chain}</think><answer>x; y</answer>"], reference, picture)
         for chain, reference in ((first, first), (second, first), (free, free))
     ]
     rows = Quality(client, Constant(), Constant()).score(samples)

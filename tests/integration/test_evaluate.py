@@ -126,14 +126,14 @@ def processor_of(predictor: Predictor) -> Any:
 
 
 def test_a_batch_says_what_its_images_say_alone(images: list[Path], predictor: Predictor) -> None:
-    together = predictor.complete(images, 12)
-    alone = [predictor.complete([image], 12)[0] for image in images]
+    together = predictor.complete(images, QUESTION, 12)
+    alone = [predictor.complete([image], QUESTION, 12)[0] for image in images]
     assert together == alone
 
 
 def test_seeds_decide_what_is_sampled(images: list[Path], predictor: Predictor) -> None:
     first, again, other = (
-        predictor.complete(images, 12, temperature=1.0, seed=seed) for seed in (1, 1, 2)
+        predictor.complete(images, QUESTION, 12, temperature=1.0, seed=seed) for seed in (1, 1, 2)
     )
     assert first == again
     assert first != other
@@ -150,7 +150,7 @@ def test_no_vision_token_is_ever_written(images: list[Path], predictor: Predicto
 
     hook = predictor.engine.model.lm_head.register_forward_hook(prefer)
     try:
-        texts = predictor.complete(images[:2], 6, temperature=1.0)
+        texts = predictor.complete(images[:2], QUESTION, 6, temperature=1.0)
     finally:
         hook.remove()
     assert not any(name in text for name in VISION_TOKENS for text in texts)

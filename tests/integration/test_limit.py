@@ -8,7 +8,7 @@ from geoagent.compat import prepare_torch
 from geoagent.config import resolve
 from geoagent.files import write_jsonl
 from geoagent.run import Run
-from geoagent.train.arguments import grpo_dataset
+from geoagent.train.arguments import policy_dataset
 
 ROWS = 40
 
@@ -21,7 +21,7 @@ def drawn(run: Run, limit: int | None, seed: int) -> list[str]:
 
     words = [] if limit is None else [f"grpo.limit={limit}"]
     dataset, _ = load_dataset(
-        grpo_dataset(resolve(words), run),
+        policy_dataset(resolve(words), run, "grpo"),
         seed=seed,
         shuffle=DataArguments.dataset_shuffle,
         load_from_cache_file=False,

@@ -195,6 +195,63 @@ def test_the_reward_reads_the_last_answer_of_the_whole_trace(samples: list[Any])
     assert [score.value for score in Hierarchical(2.0).score(last, **columns)] == [4.0] * 4
 
 
+def test_rewards_are_given_all_turns(samples: list[Any], tmp_path: Path) -> None:
+    """On ms-swift's own way from samples to rewards, with the adapter that the plug-in makes."""
+    import torch
+    from swift.rl_core.grpo_algorithm import score_completions
+
+    from geoagent.files import read_jsonl, write_jsonl
+    from geoagent.rewards.format import Format
+    from geoagent.score import score_rows
+
+    adapter, recorded = _adapter(tmp_path, Format())
+    rewards = score_completions(samples, [adapter], [None], False, torch.device("cpu"))
+    # The last one begins with a call that cannot be read.
+    assert rewards[:, 0].tolist() == [1.0, 1.0, 1.0, 0.0]
+    ((name, used, step),) = [call for call in recorded if call[0] == "rollout"]
+    assert (name, step) == ("rollout", 0)
+    assert [row["turns"] for row in used] == [4, 2, 1, 3]
+    assert [(row["crops"], row["searches"]) for row in used] == [(2, 1), (0, 1), (0, 0), (1, 0)]
+    assert [row["answered"] for row in used] == [1.0] * 4
+
+    traces = [sample.rollout_infos["trace"] for sample in samples]
+    assert traces[:3] == SCRIPTS[:3]
+    rows = [{"completion": trace[-1], "trace": trace} for trace in traces]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    kept = read_jsonl(tmp_path / "rows.jsonl")
+    scored = score_rows(kept, {"format": Format()})
+    assert [row["format"] for row in scored] == [1.0, 1.0, 1.0, 0.0]
+
+
+def _adapter(folder: Path, reward: Any) -> tuple[Any, list[Any]]:
+    """The reward as geoagent.train.plugin registers it, and what is recorded of its parts. The
+    module itself belongs to a process that trains: it is loaded for a run without a stage."""
+    import importlib.util
+    import os
+
+    import geoagent.train.arguments
+    from geoagent.config import to_yaml
+
+    config = Config()
+    config.model.kind = "tiny"
+    config.sft.deepspeed = None
+    (folder / "config.yaml").write_text(to_yaml(config))
+    file = Path(geoagent.train.arguments.__file__).with_name("plugin.py")
+    spec = importlib.util.spec_from_file_location("plugin_of_a_test", file)
+    assert spec is not None
+    assert spec.loader is not None
+    plugin = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "GEOAGENT_RUN", str(folder))
+        patch.setitem(os.environ, "GEOAGENT_STAGE", "sft")
+        patch.setattr("geoagent.compat.use_image_tokens_of", lambda model: None)
+        spec.loader.exec_module(plugin)
+    recorded: list[Any] = []
+    plugin.RECORDER.add = lambda *arguments: recorded.append(arguments)
+    made = type(reward.name, (plugin.RewardAdapter,), {"reward": reward, "first": True})
+    return made(None), recorded
+
+
 def test_a_completion_that_was_cut_off_is_the_last(predictor: Predictor, image: Path) -> None:
     scripts = SCRIPTS[3]
     SCRIPTS[3] = [ANSWER]
@@ -203,6 +260,8 @@ def test_a_completion_that_was_cut_off_is_the_last(predictor: Predictor, image: 
     SCRIPTS[3] = scripts
     assert found[0].rollout_infos["num_turns"] == 2
     assert found[0].is_truncated
+    assert found[0].rollout_infos["trace"] == [ZOOM, ZOOM]
+    assert found[0].rollout_infos["answered"] == 0.0
     assert len(found[0].images) == 2
     assert shelf.asked == ["Huaraz"]  # by the second sample alone
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -25,6 +25,7 @@ from geoagent.agent.prompt import HEALTH
 from geoagent.commands.common import program
 from geoagent.commands.metrics import _decode
 from geoagent.config import Config, to_yaml
+from geoagent.data.prompt import question
 from geoagent.errors import OutageError
 from geoagent.files import write_json, write_jsonl
 from geoagent.geo.gazetteer import gazetteer
@@ -659,10 +660,13 @@ def test_data_check_warns_of_chains_that_are_not_json(
 
 
 class FakePredictor:
+    asked: ClassVar[list[str]] = []
+
     def __init__(self, candidate: Any, config: Any, max_pixels: int | None) -> None:
         self.candidate, self.max_pixels = candidate, max_pixels
 
-    def complete(self, images: list[Path], max_new_tokens: int) -> list[str]:
+    def complete(self, images: list[Path], question: str, max_new_tokens: int) -> list[str]:
+        self.asked.append(question)
         texts = {"peru": COMPLETION, "degrees": "<answer>[10.5, 20.25]</answer>"}
         return [texts.get(image.stem, "no idea") for image in images]
 
@@ -690,9 +694,19 @@ def test_locate_for_people(run: Run, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "address      Peru; Ancash; Huaraz" in printed
     assert "(the city Huaraz)" in printed
     assert "country      Peru: The flag by the street" in printed
+    assert "address      Chad; Salamat; Am Timan" in printed  # of the coordinates
     assert "10.50000, 20.25000 (as the model wrote them)" in printed
     assert "the model wrote: 'no idea'" in printed
     assert max(map(len, printed.splitlines())) <= 110 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("answer", ["address", "coordinates"])
+def test_locate_asks_as_the_run_does(run: Run, tmp_path: Path, answer: str) -> None:
+    config = run.config()
+    config.data.answer = answer
+    run.config_file.write_text(to_yaml(config))
+    assert cli.main(["locate", str(tmp_path / "peru.jpg"), "--run", str(run.path)]) == 0
+    assert FakePredictor.asked[-1] == question(answer)
 
 
 def test_locate_loses_no_image_to_a_bad_one(

@@ -243,3 +243,9 @@ def test_the_heldout_split_undoes_another_benchmark() -> None:
     plain = resolve(["recipe=demo"])
     assert resolve(["recipe=demo", "benchmark=geobench"]).eval != plain.eval
     assert resolve(["recipe=demo", "benchmark=geobench", "benchmark=heldout"]) == plain
+
+
+@pytest.mark.parametrize("key", ["train", "eval"])
+def test_tools_and_coordinates_exclude_each_other(key: str) -> None:
+    with pytest.raises(UsageError, match=r"data\.answer: coordinates exclude rollout\.train"):
+        resolve(["data.answer=coordinates", f"rollout.{key}=true"])

@@ -11,7 +11,7 @@ import pytest
 
 from geoagent import files
 from geoagent.errors import UsageError
-from geoagent.files import new_folder, write_jsonl
+from geoagent.files import link_or_copy, mend_last_line, new_folder, write_jsonl
 from geoagent.progress import Progress
 from geoagent.run import Run
 
@@ -130,3 +130,47 @@ def test_half_a_surrogate_pair_is_written_escaped(tmp_path: Path) -> None:
     rows = [{"a": "\ud800"}, {"a": "é"}]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8") == '{"a": "\\ud800"}\n{"a": "é"}\n'
+
+
+ROW = b'{"id": "a"}\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", b""),
+        (ROW * 2, ROW * 2),
+        (ROW + b'{"id": "b', ROW),
+        (ROW + b'{"id": "b"}', ROW + b'{"id": "b"}\n'),
+        (b'{"id": "b', b""),
+        (ROW + b'{"text": "' + b"x" * 200_000, ROW),
+        (b'{"text": "' + b"x" * 200_000 + b'"}', b'{"text": "' + b"x" * 200_000 + b'"}\n'),
+        (ROW + b'{"text": "\xc3', ROW),
+    ],
+)
+def test_the_line_that_a_kill_has_cut_is_mended(
+    tmp_path: Path, before: bytes, after: bytes
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    mend_last_line(file)
+    assert not file.exists()
+    file.write_bytes(before)
+    mend_last_line(file)
+    assert file.read_bytes() == after
+
+
+def test_files_are_linked_or_else_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"content")
+    assert link_or_copy(source, tmp_path / "new/linked.bin") == "linked"
+    assert source.samefile(tmp_path / "new/linked.bin")
+    assert link_or_copy(source, tmp_path / "new/linked.bin") is None
+
+    def refused(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert link_or_copy(source, tmp_path / "new/copied.bin") == "copied"
+    assert (tmp_path / "new/copied.bin").read_bytes() == b"content"
+    assert not source.samefile(tmp_path / "new/copied.bin")
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["copied.bin", "linked.bin"]

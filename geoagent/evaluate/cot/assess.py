@@ -17,6 +17,7 @@ from geoagent.evaluate.intervals import mean_interval
 from geoagent.evaluate.rules import Missing
 from geoagent.files import append_jsonl, read_json, write_json, write_jsonl
 from geoagent.progress import progress_bar
+from geoagent.rollout.trace import completions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 ROWS_FILE: Final = "rows.jsonl"
 SETTINGS_FILE: Final = "settings.json"
-_FORM: Final = 1
+_FORM: Final = 2
 """Counts up when the same inputs get another score."""
 _AT_ONCE: Final = 32
 """Samples whose questions the judge gets together, and that are lost if it is stopped."""
@@ -89,9 +90,9 @@ def assess(
     quality: Quality,
     parts: Parts,
 ) -> list[dict[str, Any]]:
-    """The row of each prediction's chain, in order. `rows` have `id`, `completion`, and `model`
-    and `draw` if there are several; `images` is the folder of the dataset's images. Rows that
-    `parts` has are taken from there, all others are added to it, some at a time."""
+    """The row of each prediction's chain, in order. `rows` have `id`, `completion` or `trace`, and
+    `model` and `draw` if there are several; `images` is the folder of the dataset's images. Rows
+    that `parts` has are taken from there, all others are added to it, some at a time."""
     marks = [_mark_of(row, records[str(row["id"])], images) for row in rows]
     known = {name: row for name in marks if (row := parts.get(name)) is not None}
     new = [number for number, name in enumerate(marks) if name not in known]
@@ -113,17 +114,17 @@ def _mark_of(row: Row, record: Record, images: Path) -> str:
     image = images / record.image
     state = image.stat() if image.is_file() else None
     size, time = (state.st_size, state.st_mtime_ns) if state else (0, 0)
-    text = None if _missing(row) else row["completion"]
     chain = annotated_chain(record)
-    return mark([list(_named(row).items()), text, chain, record.image, size, time])
+    return mark([list(_named(row).items()), _said(row), chain, record.image, size, time])
 
 
 def _named(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in ("model", "draw", "id") if row.get(name) is not None}
 
 
-def _missing(row: Row) -> bool:
-    return isinstance(row.get("answer"), Missing)
+def _said(row: Row) -> list[str] | None:
+    """The completions of a row; None if nothing was predicted."""
+    return None if isinstance(row.get("answer"), Missing) else completions(row)
 
 
 def _sample(row: Row, record: Record, images: Path) -> Sample:
@@ -133,8 +134,7 @@ def _sample(row: Row, record: Record, images: Path) -> Sample:
         check_image(images, record.image)
         return Image.open(images / record.image)
 
-    completion = None if _missing(row) else row["completion"]
-    return Sample(completion, annotated_chain(record), image)
+    return Sample(_said(row), annotated_chain(record), image)
 
 
 def _shown(numbers: Sequence[int]) -> Iterator[Sequence[int]]:

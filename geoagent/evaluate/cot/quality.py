@@ -42,8 +42,8 @@ class CaptionScorer(Protocol):
 class Sample:
     """A chain and what it is compared with."""
 
-    completion: str | None
-    """None: nothing was predicted for the sample."""
+    completions: Sequence[str] | None
+    """Of all turns, in order; None: nothing was predicted for the sample."""
     reference: str | None
     """The annotated chain, without tags."""
     image: Callable[[], Image]
@@ -65,7 +65,7 @@ class Quality:
 
         All of them are judged at once. OutageError if the judge does not answer, or to nothing.
         """
-        ours = [steps(s.completion or "") for s in samples]
+        ours = [steps(*(s.completions or ())) for s in samples]
         theirs = [steps_of_chain(s.reference or "") for s in samples]
         kind_of = self._kinds(
             step
@@ -153,7 +153,7 @@ class _Chains:
         # nothing about the model.
         if any(_none_sorted(chain) for chain in (self.ours, self.theirs)):
             return UNJUDGED
-        if self.sample.completion is None:
+        if self.sample.completions is None:
             return MISSING
         return None if self.ours else NO_REASONING
 

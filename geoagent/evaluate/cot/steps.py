@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from geoagent.answer import LEVELS, Completion, parse
+from geoagent.answer import LEVELS, Completion, parse, parse_coordinates
 
 if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktSentenceTokenizer
@@ -30,25 +30,37 @@ _MARK: Final = re.compile(
 )
 """What a line of a list or a heading begins with."""
 _TAG: Final = re.compile(r"</?(?:think|observation|tool_response)>")
+_ONLY_COORDINATES: Final = re.compile(
+    r"(?:\W|\d|\b(?:the|final|answer|coordinates|are|is|and|latitude|longitude)\b)*",
+    re.IGNORECASE,
+)
 
 
-def steps(completion: str) -> list[str]:
-    """The steps of a completion's reasoning, in order, each different text once.
+def steps(*completions: str) -> list[str]:
+    """The steps of a reasoning, in order, each different text once; `completions` are those of all
+    turns where a model has used tools, else the one.
 
     GeoAgent's JSON: of each stage its clues, then the sentences of its reasoning; conclusions are
-    answers and no steps. Free text: its sentences, without tool calls and the answer. Empty if
-    there is no reasoning.
+    answers and no steps. Free text: its sentences, without tool calls, the answer and sentences of
+    coordinates only. Empty if there is no reasoning.
     """
-    read = parse(completion)
-    pieces = _of_stages(read) if read.stages else _sentences(_free_text(completion, read))
     found: dict[str, None] = {}
-    for piece in pieces:
+    for piece in (piece for completion in completions for piece in _pieces(completion)):
         text = " ".join(piece.split())[:MAX_STEP]
-        if any(character.isalnum() for character in text):
+        if any(character.isalnum() for character in text) and not _is_answer(text):
             found[text] = None
         if len(found) == MAX_STEPS:
             break
     return list(found)
+
+
+def _is_answer(text: str) -> bool:
+    return parse_coordinates(text) is not None and _ONLY_COORDINATES.fullmatch(text) is not None
+
+
+def _pieces(completion: str) -> Iterator[str]:
+    read = parse(completion)
+    return _of_stages(read) if read.stages else _sentences(_free_text(completion, read))
 
 
 def steps_of_chain(think: str) -> list[str]:

@@ -36,6 +36,7 @@ class StubServer:
         self, answer: Callable[[dict[str, Any], int], Given], delay_s: float = 0.0
     ) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.delay_s = delay_s
         self.at_once = self.most_at_once = 0
         self._lock = threading.Lock()
         stub = self
@@ -53,7 +54,7 @@ class StubServer:
                     number = len(stub.requests)
                     stub.at_once += 1
                     stub.most_at_once = max(stub.most_at_once, stub.at_once)
-                time.sleep(delay_s)
+                time.sleep(stub.delay_s)
                 given = answer(body, number)
                 with stub._lock:
                     stub.at_once -= 1

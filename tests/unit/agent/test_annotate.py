@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from geoagent.agent.endpoint import Endpoint
-from geoagent.annotate.client import AnnotationClient, AnnotationLimits, picture, sample_picture
+from geoagent.agent.vision import VisionLimits, picture, sample_picture
+from geoagent.annotate.client import AnnotationClient
 from geoagent.annotate.folder import FolderAnnotation
 from geoagent.annotate.prompt import MAX_PIXELS
 from geoagent.cli import main
@@ -91,7 +92,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 def work_on(folder: Path, server: StubServer, **limits: Any) -> FolderAnnotation:
     limits = {"patience_s": 1.5, "request_timeout_s": 5.0, "concurrency": 2, **limits}
-    return FolderAnnotation(folder, AnnotationClient(server.endpoint, AnnotationLimits(**limits)))
+    return FolderAnnotation(folder, AnnotationClient(server.endpoint, VisionLimits(**limits)))
 
 
 def test_annotations_are_columns_of_the_records(
@@ -144,17 +145,20 @@ def test_pictures_are_upright_small_and_say_nothing_of_the_place(tmp_path: Path)
     exif[0x010E] = "Eiffel Tower"
     image.save(tmp_path / "a.jpg", exif=exif, comment="by the Eiffel Tower")
     assert (tmp_path / "a.jpg").read_bytes().count(b"Eiffel") == 2
-    sent = decoded(picture(tmp_path / "a.jpg").data_url)
+    url = picture(tmp_path / "a.jpg", MAX_PIXELS).data_url
+    sent = decoded(url)
     assert sent.height == pytest.approx(2 * sent.width, rel=0.01)
     assert MAX_PIXELS * 0.95 < sent.width * sent.height <= MAX_PIXELS
     assert not sent.getexif()
-    assert b"Eiffel" not in base64.b64decode(picture(tmp_path / "a.jpg").data_url.split(",")[1])
+    assert b"Eiffel" not in base64.b64decode(
+        picture(tmp_path / "a.jpg", MAX_PIXELS).data_url.split(",")[1]
+    )
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
 def test_pictures_of_any_kind(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (1500, 1100)).save(tmp_path / "a.tiff")
-    sent = decoded(picture(tmp_path / "a.tiff").data_url)
+    sent = decoded(picture(tmp_path / "a.tiff", MAX_PIXELS).data_url)
     assert (sent.mode, sent.size) == ("RGB", (1167, 856))
 
 
@@ -196,7 +200,7 @@ def test_a_useless_reply_is_no_annotation(
     stub: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Given, reason: str
 ) -> None:
     folder, replies = dataset(tmp_path, 2), {"bad": content}
-    first = picture(folder / "0.png").data_url
+    first = picture(folder / "0.png", MAX_PIXELS).data_url
 
     def answer(body: dict[str, Any], number: int) -> Given:
         return replies["bad"] if image_of(body) == first else said()
@@ -293,7 +297,7 @@ def test_a_server_that_is_too_slow(stub: Make, tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_there_yet(tmp_path: Path) -> None:
     told: list[str] = []
-    limits = AnnotationLimits(patience_s=0.5)
+    limits = VisionLimits(patience_s=0.5)
     client = AnnotationClient(Endpoint("http://127.0.0.1:9/v1", "m", ""), limits, told.append)
     with pytest.raises(OutageError, match="ConnectError"):
         FolderAnnotation(dataset(tmp_path, 1), client).run(lambda: None)
@@ -449,7 +453,8 @@ def test_killed_and_started_again(stub: Make, tmp_path: Path, number: signal.Sig
     first = Counter(image_of(body) for body in server.requests)
     assert main(words(folder, server)) == 0
     again = Counter(image_of(body) for body in server.requests) - first
-    assert not {picture(folder / f"{name[1:]}.png").data_url for name in kept} & set(again)
+    done = {picture(folder / f"{name[1:]}.png", MAX_PIXELS).data_url for name in kept}
+    assert not done & set(again)
     assert len(read_annotations(folder)) == 20
     whole = [line for line in file.read_text().splitlines() if line.endswith("}")]
     assert len(whole) == 20

@@ -303,7 +303,7 @@ def test_when_it_fails_nothing_is_left(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     monkeypatch.setattr(os, "link", full)
     with pytest.raises(UsageError, match=r"out: cannot be written .No space left"):
         sample([Source(source, 5)], tmp_path / "out")

@@ -50,7 +50,9 @@ class FakePredictor:
         self.loads.append(candidate.name)
         self.name = candidate.name
 
-    def complete(self, images: Sequence[Path], max_new_tokens: int, **options: Any) -> list[str]:
+    def complete(
+        self, images: Sequence[Path], question: str, max_new_tokens: int, **options: Any
+    ) -> list[str]:
         if len(self.calls) == self.die_at:
             raise KeyboardInterrupt
         self.calls.append(([image.stem for image in images], options))

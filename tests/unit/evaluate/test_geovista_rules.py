@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geoagent.answer import parse_coordinates
 from geoagent.evaluate.metrics import metrics
-from geoagent.evaluate.rules import GEOVISTA
+from geoagent.evaluate.rules import GEOAGENT, GEOVISTA, Rules
 
 Row = dict[str, Any]
 HONIARA = (-9.4306698, 159.9526758)
@@ -180,6 +181,32 @@ def test_terms_are_found_as_the_pattern_finds_them(text: str, term: str) -> None
     row |= {"completion": text, "country": term, "region": "", "city": ""}
     found = metrics([row], rules=GEOVISTA)["country_accuracy"]
     assert found == float(has_term(folded(text), folded(term)))
+
+
+@pytest.mark.parametrize("rules", [GEOVISTA, GEOAGENT], ids=lambda rules: rules.name)
+@pytest.mark.parametrize(
+    ("answer", "shares"),
+    [
+        ("Latitude: 48.13743, Longitude: 11.57549", [1.0, 1.0, 1.0]),
+        ("[47.4, 10.3]", [1.0, 1.0, 0.0]),  # elsewhere in Bavaria
+        ("[35.7, 139.7]", [0.0, 0.0, 0.0]),
+        ("[0.0, -30.0]", [0.0, 0.0, 0.0]),  # at sea
+    ],
+)
+def test_coordinates_name_the_place_that_they_are_in(
+    rules: Rules, answer: str, shares: list[float]
+) -> None:
+    point = parse_coordinates(answer)
+    assert point
+    truth = {"latitude": 48.137, "longitude": 11.575, "country": "Germany"}
+    truth |= {"region": "Bavaria", "city": "Munich"}
+    predicted = {"predicted_latitude": point[0], "predicted_longitude": point[1]}
+    for said in (
+        {"answer": answer},
+        {"completion": f"<think>A sign.</think><answer>{answer}</answer>"},
+    ):
+        found = metrics([{**truth, **predicted, **said}], rules=rules)
+        assert [found[f"{level}_accuracy"] for level in LEVELS] == shares
 
 
 def test_the_fallback_is_far_from_everything_but_honiara() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from geoagent.errors import UsageError
 from geoagent.geo import build, gazetteer
+from geoagent.geo.gazetteer import Entry
 from geoagent.kept import cache_folder, make_database, open_database
 
 
@@ -231,6 +233,27 @@ def test_a_named_file_that_will_not_do_is_refused(
     monkeypatch.setenv(gazetteer.VARIABLE, str(path))
     with pytest.raises(UsageError, match=f"^{gazetteer.VARIABLE}={path}: {told}.*unset it"):
         gazetteer.gazetteer.__wrapped__()
+
+
+def test_another_content_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkouts share the folder that gazetteers are kept in. What the tables of this package and
+    others' lists say is in the name anyway."""
+    places = [
+        (Entry("Peru", "country", "PE", "", "", -9.2, -75.0, 32_000_000), ["Peru", "PE", "秘鲁"]),
+        (Entry("Áncash", "region", "PE", "02", "", -9.5, -77.5, 1_000_000), ["Áncash", "ANC"]),
+        (Entry("Huaraz", "city", "PE", "02", "0201", -9.526, -77.529, 118_836), ["Huarás City"]),
+    ]
+    monkeypatch.setattr(build, "places", lambda: places)
+    monkeypatch.setattr(build, "_aliases", lambda level: [])
+    made = sqlite3.connect(":memory:")
+    build.fill(made)
+    tables = ("place", "name", "backwards")
+    rows = [made.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables]
+    assert all(rows)
+    digest = hashlib.sha256(f"{build._SCHEMA}{build.MIN_POPULATION}{rows}".encode()).hexdigest()
+    assert (build.FORMAT, digest[:16]) == (3, "fcc436abbe3c25cd"), (
+        "raise FORMAT, and write both here"
+    )
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ from types import ModuleType
 import pytest
 
 from geoagent.errors import UsageError
+from geoagent.geo import gazetteer as gazetteer_module
+from geoagent.geo.gazetteer import gazetteer_file
+from geoagent.rollout import offline
+from geoagent.rollout.offline import index_file
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -68,13 +72,15 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def script(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script, for that project, with a gazetteer of a few bytes."""
+    """The script, for that project, with databases of a few bytes."""
     script = importlib.import_module("bundle")
-    places = root.parent / "gazetteer-v1.sqlite"
-    places.write_text("places")
-    part = script.Part("gazetteer", {"gazetteer/gazetteer-v1.sqlite": places})
+    parts = []
+    for name in ("gazetteer", "search"):
+        file = root.parent / f"{name}-v1.sqlite"
+        file.write_text("places")
+        parts.append(script.Part(name, {f"{name}/{file.name}": file}))
     monkeypatch.setattr(script, "ROOT", root)
-    monkeypatch.setattr(script, "_gazetteer", lambda dry_run: part)
+    monkeypatch.setattr(script, "_databases", lambda dry_run: parts)
     return script
 
 
@@ -111,7 +117,8 @@ def test_everything_is_packed_and_has_a_checksum(script: ModuleType, root: Path,
     assert files - {"SHA256SUMS", script.MARK} == {*_sums(out)}
     assert {
         *("images/train.sif", "models/m/linked", "models/m/deep/weights", "data/d.sha256"),
-        *("gazetteer/gazetteer-v1.sqlite", "source.tar", "wheels/first-1.0-py3-none-any.whl"),
+        *("gazetteer/gazetteer-v1.sqlite", "search/search-v1.sqlite", "source.tar"),
+        "wheels/first-1.0-py3-none-any.whl",
     } <= files
     assert "data/d/records.jsonl" not in files
     for name, digest in _sums(out).items():
@@ -121,6 +128,35 @@ def test_everything_is_packed_and_has_a_checksum(script: ModuleType, root: Path,
     manifest = json.loads((out / "MANIFEST.json").read_text())
     assert manifest["parts"]["models/m"]["bytes"] == 2
     assert (out / "requirements" / "wheels.txt").read_text().count("--hash=sha256:") == 2
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_databases_are_those_that_jobs_will_look_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: bool
+) -> None:
+    """Of a dry run nothing is built; else what this machine has not got yet is."""
+    script = importlib.import_module("bundle")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    files = {"gazetteer": gazetteer_file(), "search": index_file()}
+
+    def build(name: str) -> None:
+        files[name].parent.mkdir(exist_ok=True)
+        files[name].touch()
+
+    monkeypatch.setattr(gazetteer_module, "gazetteer", lambda: build("gazetteer"))
+    monkeypatch.setattr(offline, "gazetteer_index", lambda: build("search"))
+    for name in files if there else ():
+        build(name)
+    packed = {part.name: [*part.files] for part in script._databases(dry_run=True)}
+    whole = {
+        name: [f"{name}/{file.name}", f"{name}/{file.stem}.sha256"] for name, file in files.items()
+    }
+    assert packed == (whole if there else {name: [] for name in files})
+    assert {part.name: [*part.files] for part in script._databases(dry_run=False)} == whole
+    monkeypatch.setattr(offline, "gazetteer_index", lambda: None)
+    files["search"].unlink()
+    with pytest.raises(UsageError, match=r"search-.*cannot be kept there; set XDG_CACHE_HOME"):
+        script._databases(dry_run=False)
 
 
 def _install(
@@ -159,8 +195,10 @@ def test_the_other_side_installs_it(script: ModuleType, root: Path, out: Path) -
     assert (there / "images" / "agent.sif").read_text() == "agent"
     assert (there / "Makefile").exists()
     assert f"source {root.parent}/the\\ re/offline.env" in done.stdout
-    expected = f"export GEOAGENT_GAZETTEER={out}/gazetteer/gazetteer-v1.sqlite\n"
-    assert (there / "offline.env").read_text() == expected
+    assert (there / "offline.env").read_text().splitlines() == [
+        f"export GEOAGENT_GAZETTEER={out}/gazetteer/gazetteer-v1.sqlite",
+        f"export GEOAGENT_SEARCH_INDEX={out}/search/search-v1.sqlite",
+    ]
     again = _install(out, str(there))
     assert (again.returncode, "exists and is not empty" in again.stderr) == (2, True)
 
@@ -340,6 +378,7 @@ def test_what_an_earlier_bundle_had_is_removed(
     _image(root / "images", "train")
     script.main(["--out", str(out), "--model", str(model)])
     (out / "gazetteer" / "gazetteer-v0.sqlite").write_text("older places")
+    (out / "search" / "search-v0.sqlite").write_text("older places")
     (out / ".fetch.killed").mkdir()
     (out / "notes.txt").write_text("mine")
     (model / "old").unlink()
@@ -349,7 +388,9 @@ def test_what_an_earlier_bundle_had_is_removed(
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert files == {*_sums(out), "SHA256SUMS", script.MARK, "notes.txt"}
     assert "models/m/kept" in files
-    assert {path.name for path in out.iterdir() if path.is_dir()} == {"gazetteer", "models"}
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {
+        *("gazetteer", "models", "search")
+    }
     assert "removed" in capsys.readouterr().out
 
 

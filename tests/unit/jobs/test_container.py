@@ -676,13 +676,16 @@ def test_a_dry_run_makes_no_folder(node: Node) -> None:
         binds_of([bad], node.home, make=True)
 
 
-def test_a_gazetteer_that_is_named_comes_along(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["GEOAGENT_GAZETTEER", "GEOAGENT_SEARCH_INDEX"])
+def test_a_database_that_is_named_comes_along(
+    node: Node, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
     with tempfile.TemporaryDirectory(prefix="bundle") as folder:
-        file = Path(folder) / "gazetteer.sqlite"
+        file = Path(folder) / "places.sqlite"
         file.touch()
-        monkeypatch.setenv("GEOAGENT_GAZETTEER", str(file))
-        assert node.run(node.script(), GEOAGENT_GAZETTEER="other").returncode == 0
-        assert node.environment()["APPTAINERENV_GEOAGENT_GAZETTEER"] == str(file)
+        monkeypatch.setenv(variable, str(file))
+        assert node.run(node.script(), **{variable: "other"}).returncode == 0
+        assert node.environment()[f"APPTAINERENV_{variable}"] == str(file)
         assert f"{folder}:{folder}:ro" in node.arguments()
 
 

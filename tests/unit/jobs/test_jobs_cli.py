@@ -52,7 +52,7 @@ def test_a_dry_run_tells_what_is_left_out(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["submit", "recipe=demo"], "no stage given"),
+        (["submit", "model=tiny"], "no stage given, and the configuration names none"),
         (["submit", "sft,grpo"], "unknown stage 'sft,grpo'"),
         (
             ["submit", "grpo", "recipe=demo", "agent.backend=external", "agent.url=http://x/v1"],

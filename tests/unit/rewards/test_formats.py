@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from geoagent.errors import UsageError
 from geoagent.rewards.format import Format
 from geoagent.rewards.geo_format import GeoFormat
 
@@ -32,6 +33,45 @@ GOOD = completion("France; Ile-de-France; Paris")
 def test_format(text: str, improved: float, published: float) -> None:
     assert Format()([text]) == [improved]
     assert Format(published=True)([text]) == [published]
+
+
+CALL = '<tool_call>{"name": "search_web", "arguments": {"query": "Huaraz"}}</tool_call>'
+TURN = f"<think>It says Huaraz.</think>{CALL}"
+
+
+@pytest.mark.parametrize(
+    ("turns", "right"),
+    [
+        ([GOOD], 1.0),
+        ([TURN, TURN, GOOD], 1.0),
+        ([f" {TURN}\n", GOOD], 1.0),
+        ([TURN], 0.0),
+        ([GOOD, GOOD], 0.0),
+        ([CALL, GOOD], 0.0),
+        ([f"{TURN}{CALL}", GOOD], 0.0),
+        ([f"{TURN} and", GOOD], 0.0),
+        ([f"<think>a</think>b{CALL}", GOOD], 0.0),
+        (["<think>a</think><tool_call>{}</tool_call>", GOOD], 0.0),
+        ([TURN.replace("search_web", "delete"), GOOD], 0.0),
+        ([TURN.replace('"query"', '"question"'), GOOD], 0.0),
+        ([TURN.replace("<think>", ""), GOOD], 0.0),
+    ],
+)
+def test_format_of_all_turns(turns: list[str], right: float) -> None:
+    episode = {"turns": [{"completion": text} for text in turns]}  # as in predictions.jsonl
+    for trace in (turns, episode):
+        assert Format()([turns[-1]], trace=[trace]) == [right]
+        assert Format(published=True)([turns[-1]], trace=[trace]) == [right]
+
+
+def test_rollouts_and_single_completions_of_one_batch() -> None:
+    assert Format()([GOOD, GOOD], trace=[None, ["x", GOOD]]) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("trace", ["text", [], {}, {"turns": [{}]}, [3], 5])
+def test_what_is_no_trace_is_an_error_and_no_zero(trace: object) -> None:
+    with pytest.raises(UsageError, match="reward format: column 'trace'"):
+        Format()([GOOD], trace=[trace])
 
 
 INCOMPLETE = {key: value for key, value in stage("Paris").items() if key != "Uncertainty"}

@@ -29,10 +29,11 @@ def call(name: str, **arguments: Any) -> str:
 
 def policy(live: Sequence[Episode]) -> list[str]:
     """Completions from what a model is given: messages and images."""
-    return [_next(episode.messages, episode.images) for episode in live]
+    return [policy_of(episode.messages, episode.images) for episode in live]
 
 
-def _next(messages: list[dict[str, str]], images: list[Any]) -> str:
+def policy_of(messages: Sequence[dict[str, str]], images: Sequence[Any]) -> str:
+    """A completion; images are files or open images."""
     said = sum(message["role"] == "assistant" for message in messages)
     if said == 0:
         box = find_sign(images[0])
@@ -55,9 +56,10 @@ def choose(told: str) -> str:
     return best[1]
 
 
-def find_sign(file: Path) -> list[int]:
+def find_sign(image: Path | Image.Image) -> list[int]:
     """The box of the board: what is nearest to its colours, in the part where signs stand."""
-    pixels = np.asarray(Image.open(file).convert("RGB"), dtype=float)
+    opened = Image.open(image) if isinstance(image, Path) else image
+    pixels = np.asarray(opened.convert("RGB"), dtype=float)
     best: tuple[int, list[int]] = (0, [0, 0, 1, 1])
     for name in ("blue", "green"):
         near = np.abs(pixels - COLOURS[name]).sum(axis=2) < 75

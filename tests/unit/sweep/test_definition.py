@@ -213,7 +213,7 @@ WRONG = [
     ("points: {a: {stages: [sftt]}}",
      "points: a: stages: unknown stage 'sftt'; did you mean sft?"),
     ("points: {a: {stages: []}}",
-     "points: a: stages: no stage given; there are: prepare, sft, grpo, eval"),
+     "points: a: stages: no stage given; there are: prepare, sft, judge_data, judge, grpo, eval"),
     ("points: {a/b: {}}",
      "points: 'a/b' is no name of a folder (at most 60 letters, digits, '.', '_', '-')"),
     ("points: {1: {}, 1.5: {}, yes: {settings: {grpo.beta: 0.02}}}",

@@ -9,7 +9,11 @@ import pytest
 from geoagent.config import Config, resolve
 from geoagent.errors import UsageError
 from geoagent.run import Run
-from geoagent.train.arguments import grpo_arguments, grpo_dataset, sft_arguments
+from geoagent.train.arguments import (
+    policy_arguments,
+    policy_dataset,
+    sft_arguments,
+)
 from geoagent.train.checkpoints import discard_incomplete, latest, seal
 
 
@@ -58,10 +62,10 @@ def test_paper_recipe(tmp_path: Path) -> None:
     assert found["deepspeed"] == "zero3"
     adapter = checkpoint(run, "sft", 10, "adapter_model.safetensors")
     (adapter / "adapter_config.json").write_text("{}")
-    found = options(grpo_arguments(config, run, ["spatial", "consistency"]))
+    found = options(policy_arguments(config, run, "grpo"))
     assert found["adapters"] == found["ref_adapters"] == str(adapter)
-    assert found["reward_funcs"] == "spatial consistency"
-    assert found["reward_weights"] == "1.5 0.5"
+    assert found["reward_funcs"] == "format geo_format spatial semantic consistency"
+    assert found["reward_weights"] == "1.0 1.0 1.5 1.0 0.5"
     assert found["num_generations"] == "8"
     assert (found["use_vllm"], found["vllm_mode"]) == ("true", "colocate")
     assert found["max_pixels"] == "200000"
@@ -69,16 +73,16 @@ def test_paper_recipe(tmp_path: Path) -> None:
 
 def test_grpo_starts_from_sft(tmp_path: Path) -> None:
     run, config = Run(tmp_path), resolve(["recipe=demo"])
-    with pytest.raises(UsageError, match=r"no complete checkpoint to start GRPO from"):
-        grpo_arguments(config, run, ["spatial"])
+    with pytest.raises(UsageError, match=r"to start grpo from; run the sft stage first"):
+        policy_arguments(config, run, "grpo")
     newest = checkpoint(run, "sft", 100)
     checkpoint(run, "sft", 20)
-    assert options(grpo_arguments(config, run, ["spatial"]))["model"] == str(newest)
+    assert options(policy_arguments(config, run, "grpo"))["model"] == str(newest)
 
 
 def test_grpo_without_sft(tmp_path: Path) -> None:
     config = resolve(["recipe=demo", "grpo.start_from=base"])
-    found = options(grpo_arguments(config, Run(tmp_path), ["spatial"]))
+    found = options(policy_arguments(config, Run(tmp_path), "grpo"))
     assert found["model"] == str(tmp_path / "model")
 
 
@@ -89,10 +93,10 @@ def test_grpo_is_limited_and_sft_is_not(tmp_path: Path) -> None:
     start = ["recipe=demo", "grpo.start_from=base"]
     for limit, expected in ((1, f"{file}#1"), (2, f"{file}#2"), (3, file), (4, file)):
         config = resolve([*start, f"grpo.limit={limit}"])
-        assert grpo_dataset(config, run) == expected
-        assert options(grpo_arguments(config, run, ["spatial"]))["dataset"] == expected
+        assert policy_dataset(config, run, "grpo") == expected
+        assert options(policy_arguments(config, run, "grpo"))["dataset"] == expected
         assert options(sft_arguments(config, run))["dataset"] == str(run.dataset("sft"))
-    assert grpo_dataset(resolve(start), run) == file
+    assert policy_dataset(resolve(start), run, "grpo") == file
 
 
 def test_a_stage_resumes_from_its_own_checkpoint(tmp_path: Path) -> None:
@@ -106,9 +110,9 @@ def test_a_full_training_that_goes_on_has_its_own_weights(tmp_path: Path) -> Non
     run, config = Run(tmp_path), resolve(["recipe=demo"])
     started = checkpoint(run, "sft", 40)
     assert options(sft_arguments(config, run))["model"] == str(started)
-    assert options(grpo_arguments(config, run, ["spatial"]))["model"] == str(started)
+    assert options(policy_arguments(config, run, "grpo"))["model"] == str(started)
     newest = checkpoint(run, "grpo", 7)
-    found = options(grpo_arguments(config, run, ["spatial"]))
+    found = options(policy_arguments(config, run, "grpo"))
     assert (found["model"], found["ref_model"]) == (str(newest), str(started))
     assert options(sft_arguments(Config(), run))["model"] == Config().model.path
 
@@ -134,8 +138,8 @@ def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
 def test_tools_in_grpo(tmp_path: Path) -> None:
     run = Run(tmp_path)
     base = ["recipe=demo", "grpo.start_from=base"]
-    without = options(grpo_arguments(resolve(base), run, ["format"]))
+    without = options(policy_arguments(resolve(base), run, "grpo"))
     assert "multi_turn_scheduler" not in without
     asked = resolve([*base, "rollout.train=true", "rollout.turns=4"])
-    found = options(grpo_arguments(asked, run, ["format"]))
+    found = options(policy_arguments(asked, run, "grpo"))
     assert (found["multi_turn_scheduler"], found["max_turns"]) == ("geoagent_tools", "4")

@@ -221,6 +221,27 @@ def test_a_row_that_changed_is_scored_anew(
     assert list(read_jsonl(tmp_path / "predictions.cot/rows.jsonl")) == kept
 
 
+def test_the_thoughts_of_all_turns_are_the_chain(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = '<tool_call>{"name": "search_web", "arguments": {"query": "red roof"}}</tool_call>'
+    first = {"completion": f"<think>red roof.</think>{call}", "observation": "Thai is in Thailand."}
+    last = prediction("a", "So this is Thailand.")
+    row = {**last, "trace": {"turns": [first, {"completion": last["completion"]}]}}
+    file = tmp_path / "predictions.jsonl"
+    write_jsonl(file, [row])
+    assert cli.main([*arguments, "--out", str(tmp_path / "turns")]) == 0
+    kept = next(read_jsonl(tmp_path / "turns/rows.jsonl"))
+    assert [step["text"] for step in kept["steps"]] == ["red roof.", "So this is Thailand."]
+    assert kept["background"] == 0  # what a search has found is not what the model has said
+    write_jsonl(file, [{**row, "trace": {"turns": [{"completion": "<think>no</think>"}]}}])
+    capsys.readouterr()
+    assert cli.main([*arguments, "--out", str(tmp_path / "turns")]) == 0
+    assert [step["text"] for step in next(read_jsonl(tmp_path / "turns/rows.jsonl"))["steps"]] == [
+        "no"
+    ]
+
+
 def test_figures_of_another_judge_are_not_mixed(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,6 +320,9 @@ def test_refusals(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFi
     assert "predictions.jsonl:2: id 'a' is there twice" in refused()
     write_jsonl(file, [{"id": "a", "completion": None}])
     assert "predictions.jsonl:1: no text in column 'completion'" in refused()
+    for trace in ([], {}, {"turns": []}, {"turns": [{"thought": "x"}]}):
+        write_jsonl(file, [{"id": "a", "trace": trace}])
+        assert "predictions.jsonl:1: trace: has no turns" in refused()
     write_jsonl(file, [])
     assert "no rows" in refused()
     write_jsonl(tmp_path / "data/records.jsonl", [record("a", None)])

@@ -70,8 +70,8 @@ def no_picture() -> Image.Image:
 
 
 def sample(think: str | None, reference: str | None = REFERENCE, image: Any = picture) -> Sample:
-    completion = None if think is None else f"<think>{think}</think><answer>a; b</answer>"
-    return Sample(completion, reference, image)
+    said = None if think is None else [f"<think>{think}</think><answer>a; b</answer>"]
+    return Sample(said, reference, image)
 
 
 def score(*samples: Sample, agent: FakeAgent | None = None) -> list[dict[str, Any]]:

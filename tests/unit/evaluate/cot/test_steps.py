@@ -73,6 +73,31 @@ def test_tool_calls_are_no_reasoning() -> None:
     ]
 
 
+def test_all_turns_reason_and_tools_do_not() -> None:
+    call = '<tool_call>{"name": "search_web", "arguments": {"query": "Red. Roof."}}</tool_call>'
+    assert steps(
+        f"<think>A red roof. I look it up.</think>{call}",
+        f"Thai script.\n{call}",
+        "<think>A red roof. So Thailand.</think><answer>Thailand; Hat Yai</answer>",
+    ) == ["A red roof.", "I look it up.", "Thai script.", "So Thailand."]
+    many = [f"<think>{number} is red. {number} is blue.</think>" for number in range(100)]
+    assert len(steps(*many)) == MAX_STEPS
+
+
+def test_an_answer_in_coordinates_is_no_step() -> None:
+    for answer in (
+        "Latitude: 48.9, Longitude: 2.4",
+        "The final answer is latitude: 48.9, longitude: 2.4.",
+        "[48.9, 2.4]",
+    ):
+        assert steps(f"<think>It is Paris. {answer}</think><answer>{answer}</answer>") == [
+            "It is Paris."
+        ]
+        assert steps_of_chain(f"It is Paris. {answer}") == ["It is Paris."]
+    kept = ["Paris is at [48.9, 2.4].", "+33", "The latitude is high."]
+    assert steps_of_chain("\n".join(kept)) == kept
+
+
 def test_repetition_and_length_are_bounded() -> None:
     assert steps("<think>" + "It is red. " * 500 + "</think>") == ["It is red."]
     many = " ".join(f"Sign {number} is red." for number in range(500))

@@ -1,0 +1,73 @@
+"""What prepare writes for training, beside what the sample's tests see."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from geoagent.config import Config, to_yaml
+from geoagent.data.prompt import question
+from geoagent.errors import UsageError
+from geoagent.files import read_jsonl, write_jsonl
+from geoagent.run import Run
+from geoagent.train.prepare import prepare
+
+ROW = {"image": "a.png", "latitude": 48.9, "longitude": 2.4, "country": "France", "city": "Paris"}
+JUDGE = {**ROW, "label": True, "predicted_cot": "Signs.", "predicted_answer": "France; Paris"}
+THINK = json.dumps({"FinalAnswer": "France; Paris"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("data", "judge"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (28, 28)).save(tmp_path / name / "a.png")
+    rows = [{**ROW, "id": "a", "think": THINK}, {**ROW, "id": "h", "split": "heldout"}]
+    write_jsonl(tmp_path / "data" / "records.jsonl", rows)
+    return tmp_path
+
+
+def run_of(folder: Path, **judge: Any) -> Run:
+    config = Config()
+    config.data.name, config.data.path = "test", str(folder / "data")
+    config.data.answer = "coordinates"
+    config.judge.path = str(folder / "judge")
+    run = Run(folder / "run")
+    run.path.mkdir()
+    run.config_file.write_text(to_yaml(config))
+    return run
+
+
+def test_a_model_is_asked_for_coordinates(folder: Path) -> None:
+    run = run_of(folder)
+    prepare(run, ["sft", "grpo"])
+    (row,) = read_jsonl(run.dataset("sft"))
+    asked = {"role": "user", "content": f"<image>{question('coordinates')}"}
+    said = f"<think>{THINK}</think><answer>Latitude: 48.90000, Longitude: 2.40000</answer>"
+    assert row["messages"] == [asked, {"role": "assistant", "content": said}]
+    (row,) = read_jsonl(run.dataset("grpo"))
+    assert row["messages"] == [asked]
+    assert row["solution"] == "<answer>France; Paris</answer>"
+    assert not run.dataset("judge").exists()  # nothing of judge.path was read
+
+
+def test_judge_data_of_a_folder(folder: Path) -> None:
+    bad = [{**JUDGE, "id": "b", "label": "perhaps"}, {**JUDGE, "id": "c", "latitude": 99}]
+    rows = [{**JUDGE, "id": "a"}, *bad, {**JUDGE, "id": "d", "split": "test"}]
+    write_jsonl(folder / "judge" / "records.jsonl", rows)
+    run = run_of(folder)
+    done = prepare(run, ["sft", "judge", "grpo"])
+    (row,) = read_jsonl(run.dataset("judge"))
+    assert (row["id"], row["label"], row["latitude"]) == ("a", True, 48.9)
+    assert (done["judge"], done["judge_rejected"]) == (1, 2)
+    assert "judge data: 1 (2 refused, the first b: label: 'perhaps' is not" in done["summary"]
+
+
+def test_judge_data_without_a_label_is_refused(folder: Path) -> None:
+    write_jsonl(folder / "judge" / "records.jsonl", [{**ROW, "id": "a"}])
+    with pytest.raises(UsageError, match=r"no row of judge data in split 'train' \(predicted_cot"):
+        prepare(run_of(folder), ["judge"])
