@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, cast
 
 from geoagent.config import RewardsConfig, check_weights, nearest_reward
@@ -72,12 +73,24 @@ def score_all(
 
     Raises what a reward raises (OutageError, UsageError), when all have ended.
     """
-    with ThreadPoolExecutor(max_workers=len(rewards) or 1, thread_name_prefix="reward") as pool:
-        begun = {
-            name: pool.submit(reward.score, completions, **columns)
-            for name, reward in rewards.items()
-        }
+    begun = {name: begin(reward, completions, **columns) for name, reward in rewards.items()}
+    wait(begun.values())
     return {name: future.result() for name, future in begun.items()}
+
+
+def begin(reward: Reward, completions: Sequence[str], **columns: Any) -> Future[list[Score]]:
+    """Score a batch in a thread of its own. It keeps nobody from ending the process, though it may
+    wait minutes for an agent that is away; a pool's threads would."""
+    future: Future[list[Score]] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(reward.score(completions, **columns))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True, name=f"reward {reward.name}").start()
+    return future
 
 
 def total(scores: Mapping[str, Sequence[Score]], weights: Mapping[str, float]) -> list[float]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -176,3 +179,29 @@ def test_an_outage_of_one_reward_is_the_batchs() -> None:
     rewards = {"a": Meets(barrier), "b": Meets(barrier, OutageError("the agent is away"))}
     with pytest.raises(OutageError, match="the agent is away"):
         score_all(rewards, ["x"])
+
+
+_STUCK = """
+import time
+from geoagent.rewards.base import Reward
+from geoagent.rewards.registry import score_all
+
+class Stuck(Reward):
+    name = "stuck"
+    def score(self, completions, **columns):
+        print("begun", flush=True)
+        time.sleep(600)
+
+score_all({"stuck": Stuck()}, ["x"])
+"""
+
+
+def test_a_reward_that_waits_does_not_keep_the_process_from_ending() -> None:
+    command = [sys.executable, "-c", _STUCK]
+    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **kept) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors
