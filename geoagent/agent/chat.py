@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from geoagent.agent.balance import Balance
 from geoagent.agent.endpoint import Endpoint
 from geoagent.errors import OutageError
 
@@ -89,8 +90,7 @@ class ChatClient(ABC, Generic[Question, Answer]):
     def __init__(self, limits: Limits, on_wait: Callable[[str], None] | None = None) -> None:
         self._limits = limits
         self._on_wait = on_wait or (lambda message: None)
-        self._load: dict[str, int] = {}
-        self._resting: dict[str, float] = {}
+        self._balance = Balance()
         self._alive = 0.0
         self._told = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -195,7 +195,7 @@ class ChatClient(ABC, Generic[Question, Answer]):
         try:
             await self._answer(endpoint, self.health, attempt=0)
         except Unusable:
-            self._rest(endpoint)
+            self._balance.rest(endpoint)
             return False
         except Unavailable:
             return False
@@ -203,32 +203,27 @@ class ChatClient(ABC, Generic[Question, Answer]):
 
     async def _answer(self, endpoint: Endpoint, question: Question, attempt: int) -> Answer:
         """The endpoint's answer."""
-        content = await self._send(endpoint, self._body(endpoint, question, attempt))
-        try:
-            answer = self._read(question, content)
-        except ValueError as error:
-            raise Unusable(f"{endpoint.url}: {error}") from None
+        with self._balance.sending(endpoint):
+            content = await self._send(endpoint, self._body(endpoint, question, attempt))
+            try:
+                answer = self._read(question, content)
+            except ValueError as error:
+                raise Unusable(f"{endpoint.url}: {error}") from None
         self._alive = time.monotonic()
         return answer
 
-    def _rest(self, endpoint: Endpoint) -> None:
-        self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
-
     def _choose(self) -> Endpoint:
-        """The endpoint with the fewest questions under way, leaving out those that just failed."""
+        """The server for the next question."""
         endpoints = self._endpoints()
         if not endpoints:
             raise Unavailable("no agent has announced itself")
-        now = time.monotonic()
-        awake = [e for e in endpoints if self._resting.get(e.url, 0.0) <= now]
-        return min(awake or endpoints, key=lambda e: self._load.get(e.url, 0))
+        return self._balance.choose(endpoints)
 
     async def _send(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
         import httpx
 
         limit = self._limits.request_timeout_s
         http = self._idle.pop() if self._idle else self._new_http()
-        self._load[endpoint.url] = self._load.get(endpoint.url, 0) + 1
         try:
             # Of the whole: httpx's own limits begin anew with every byte.
             async with asyncio.timeout(limit):
@@ -238,13 +233,12 @@ class ChatClient(ABC, Generic[Question, Answer]):
                     headers={"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {},
                 )
         except TimeoutError:
-            self._rest(endpoint)
+            self._balance.rest(endpoint)
             raise Unavailable(f"{endpoint.url}: no reply within {limit:.0f} s") from None
         except httpx.HTTPError as error:
-            self._rest(endpoint)
+            self._balance.rest(endpoint)
             raise Unavailable(f"{endpoint.url}: {type(error).__name__}") from None
         finally:
-            self._load[endpoint.url] -= 1
             self._idle.append(http)
         return self._content(endpoint, response)
 
@@ -263,10 +257,10 @@ class ChatClient(ABC, Generic[Question, Answer]):
         if status in (401, 403, 404):
             self._refused(endpoint, response)
         if status in (401, 403):
-            self._rest(endpoint)
+            self._balance.rest(endpoint)
             raise Unavailable(f"{endpoint.url}: refuses the token ({status})")
         if status > 500 or status in (404, 408, 429):
-            self._rest(endpoint)
+            self._balance.rest(endpoint)
             raise Unavailable(f"{endpoint.url}: HTTP {status}", retry_after_s(response))
         if status != 200:
             raise Unusable(f"{endpoint.url}: HTTP {status}{said(endpoint, response)}")
