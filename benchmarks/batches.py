@@ -67,12 +67,17 @@ def names(batch: Batch) -> list[str]:
     return sorted({name for parts in (*answers, *truths) for name in parts})
 
 
+def settings(concurrency: int) -> AgentConfig:
+    """Of a client that has so many questions under way."""
+    return AgentConfig(concurrency=concurrency)
+
+
 def client_of(
     urls: str | Iterable[str], concurrency: int, token: str = "", model: str = "stub"
 ) -> AgentClient:
     """A client of these servers that has asked its first question already."""
     endpoints = [Endpoint(url, model, token) for url in ([urls] if isinstance(urls, str) else urls)]
-    client = AgentClient(AgentConfig(concurrency=concurrency), endpoints=endpoints)
+    client = AgentClient(settings(concurrency), endpoints=endpoints)
     client.check()
     return client
 
