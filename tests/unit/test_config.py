@@ -27,6 +27,28 @@ def test_there_are_shipped_files() -> None:
     assert len(SHIPPED) >= 7
 
 
+@pytest.mark.parametrize(
+    ("recipe", "stage", "samples", "gpus"),
+    [
+        ("geoagent", "sft", 10_000, 8),
+        ("geoagent", "grpo", 20_000, 8),
+        ("gre", "sft", 20_000, 8),
+        ("gre", "judge", 10_000, 8),
+        ("gre", "grpo", 10_000, 8),
+        ("geovista", "sft", 2_000, 8),
+        ("geovista", "grpo", 12_000, 64),
+    ],
+)
+def test_recipes_save_long_before_their_end(
+    recipe: str, stage: str, samples: int, gpus: int
+) -> None:
+    """With the papers' numbers of samples and GPUs: a node that dies must not cost all."""
+    settings = getattr(resolve([f"recipe={recipe}"]), stage)
+    step = settings.batch_size * settings.gradient_accumulation * gpus
+    steps = settings.epochs * samples * getattr(settings, "generations", 1) / step
+    assert 3 * settings.save_steps <= steps
+
+
 def test_nothing_given_is_the_schema() -> None:
     assert resolve() == Config()
 
