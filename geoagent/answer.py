@@ -95,7 +95,7 @@ def parse(text: object) -> Completion:
     return _parse(text[:MAX_CHARACTERS])
 
 
-@lru_cache(maxsize=256)  # every reward reads the same batch
+@lru_cache(maxsize=1024)  # every reward reads the same batch
 def _parse(text: str) -> Completion:
     text = _encodable(text)
     think = _think(text)

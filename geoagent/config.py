@@ -475,8 +475,8 @@ class EvalConfig:
     limit: int | None = _limited(None, low=1)
     """Use only the first rows; null: data.limit."""
     models: str = _limited("all", choices=("all", "last"))
-    """Which of the run's: `all` (base, SFT, GRPO, as far as there are), or `last`, the one that
-    training led to, which is what the points of a sweep are compared by."""
+    """Which of the run's: `all` (base, SFT, RL-I, GRPO, as far as there are), or `last`, the one
+    that training led to, which is what the points of a sweep are compared by."""
     rules: str = _limited("geoagent", choices=RULE_NAMES)
     """Whose rules the metrics follow; `geovista` is for figures beside GeoVista's on GeoBench."""
     rewards: bool = True

@@ -8,6 +8,7 @@ from typing import Any, Final
 from geoagent.data.record import coordinate
 from geoagent.rewards.base import Reward
 from geoagent.rewards.judge import read_label
+from geoagent.rewards.registry import score_all
 
 _DEGREES: Final = {"latitude": 90.0, "longitude": 180.0}
 _TEXTS: Final = ("solution", "country", "region", "city")
@@ -53,6 +54,6 @@ def _score(
     needed |= {name for reward in rewards.values() for name in reward.optional}
     columns = {name: [row.get(name) for row in rows] for name in sorted(needed)}
     completions = [str(row["completion"]) for row in rows]
-    values = {name: reward(completions, **columns) for name, reward in rewards.items()}
+    scores = score_all(rewards, completions, **columns)
     for index, row in enumerate(rows):
-        yield {**row, **{name: column[index] for name, column in values.items()}}
+        yield {**row, **{name: column[index].value for name, column in scores.items()}}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -56,3 +59,16 @@ def restored() -> Iterator[None]:
 
 restored_after_module = pytest.fixture(scope="module", autouse=True)(restored)
 restored_after_test = pytest.fixture(autouse=True)(restored)
+
+
+@pytest.fixture(scope="session")
+def benchmark_module() -> Callable[[str], ModuleType]:
+    """Modules of benchmarks/ by name; they are scripts that import each other from their folder."""
+
+    def load(name: str) -> ModuleType:
+        with pytest.MonkeyPatch.context() as patch:
+            folder = Path(__file__).parents[1] / "benchmarks"
+            patch.setattr(sys, "path", [str(folder), *sys.path])
+            return importlib.import_module(name)
+
+    return load

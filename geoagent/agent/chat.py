@@ -12,10 +12,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from geoagent.agent.balance import Balance
 from geoagent.agent.endpoint import Endpoint
 from geoagent.errors import OutageError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 Question = TypeVar("Question")
@@ -87,12 +90,12 @@ class ChatClient(ABC, Generic[Question, Answer]):
     def __init__(self, limits: Limits, on_wait: Callable[[str], None] | None = None) -> None:
         self._limits = limits
         self._on_wait = on_wait or (lambda message: None)
-        self._load: dict[str, int] = {}
-        self._resting: dict[str, float] = {}
+        self._balance = Balance()
         self._alive = 0.0
         self._told = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._http: httpx.AsyncClient | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._idle: list[httpx.AsyncClient] = []
 
     @abstractmethod
     def _endpoints(self) -> Sequence[Endpoint]:
@@ -120,10 +123,10 @@ class ChatClient(ABC, Generic[Question, Answer]):
     def close(self) -> None:
         """Close connections and the background thread."""
         if self._loop is not None:
-            if self._http is not None:
-                self._run(self._http.aclose())
+            while self._idle:
+                self._run(self._idle.pop().aclose())
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = self._http = None
+            self._loop = None
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run in a loop of our own thread: trainers may have a loop running in theirs."""
@@ -145,12 +148,6 @@ class ChatClient(ABC, Generic[Question, Answer]):
     ) -> None:
         """Work on all items, `concurrency` at a time, begun in their order; they are drawn as they
         are needed. The first error ends all."""
-        import httpx
-
-        if self._http is None:
-            limits = httpx.Limits(max_connections=self._limits.concurrency)
-            timeout = httpx.Timeout(None, connect=_CONNECT_S)  # the rest: see _send
-            self._http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
         self._alive = time.monotonic()
         pending = iter(items)
 
@@ -198,7 +195,7 @@ class ChatClient(ABC, Generic[Question, Answer]):
         try:
             await self._answer(endpoint, self.health, attempt=0)
         except Unusable:
-            self._rest(endpoint)
+            self._balance.rest(endpoint)
             return False
         except Unavailable:
             return False
@@ -206,59 +203,64 @@ class ChatClient(ABC, Generic[Question, Answer]):
 
     async def _answer(self, endpoint: Endpoint, question: Question, attempt: int) -> Answer:
         """The endpoint's answer."""
-        content = await self._send(endpoint, self._body(endpoint, question, attempt))
-        try:
-            answer = self._read(question, content)
-        except ValueError as error:
-            raise Unusable(f"{endpoint.url}: {error}") from None
+        with self._balance.sending(endpoint):
+            content = await self._send(endpoint, self._body(endpoint, question, attempt))
+            try:
+                answer = self._read(question, content)
+            except ValueError as error:
+                raise Unusable(f"{endpoint.url}: {error}") from None
         self._alive = time.monotonic()
         return answer
 
-    def _rest(self, endpoint: Endpoint) -> None:
-        self._resting[endpoint.url] = time.monotonic() + _MAX_PAUSE_S
-
     def _choose(self) -> Endpoint:
-        """The endpoint with the fewest questions under way, leaving out those that just failed."""
+        """The server for the next question."""
         endpoints = self._endpoints()
         if not endpoints:
             raise Unavailable("no agent has announced itself")
-        now = time.monotonic()
-        awake = [e for e in endpoints if self._resting.get(e.url, 0.0) <= now]
-        return min(awake or endpoints, key=lambda e: self._load.get(e.url, 0))
+        return self._balance.choose(endpoints)
 
     async def _send(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
         import httpx
 
-        assert self._http is not None
         limit = self._limits.request_timeout_s
-        self._load[endpoint.url] = self._load.get(endpoint.url, 0) + 1
+        http = self._idle.pop() if self._idle else self._new_http()
         try:
             # Of the whole: httpx's own limits begin anew with every byte.
             async with asyncio.timeout(limit):
-                response = await self._http.post(
+                response = await http.post(
                     f"{endpoint.url}/chat/completions",
                     json=body,
                     headers={"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {},
                 )
         except TimeoutError:
-            self._rest(endpoint)
+            self._balance.rest(endpoint)
             raise Unavailable(f"{endpoint.url}: no reply within {limit:.0f} s") from None
         except httpx.HTTPError as error:
-            self._rest(endpoint)
+            self._balance.rest(endpoint)
             raise Unavailable(f"{endpoint.url}: {type(error).__name__}") from None
         finally:
-            self._load[endpoint.url] -= 1
+            self._idle.append(http)
         return self._content(endpoint, response)
+
+    def _new_http(self) -> httpx.AsyncClient:
+        """What carries one request at a time. Not one for all: at every request httpx looks at
+        all connections that it keeps, which takes longer than the requests from a hundred on."""
+        import httpx
+
+        if self._tls is None:
+            self._tls = httpx.create_ssl_context(trust_env=False)
+        timeout = httpx.Timeout(None, connect=_CONNECT_S)  # the rest: see _send
+        return httpx.AsyncClient(verify=self._tls, timeout=timeout, trust_env=False)
 
     def _content(self, endpoint: Endpoint, response: httpx.Response) -> str:
         status = response.status_code
         if status in (401, 403, 404):
             self._refused(endpoint, response)
         if status in (401, 403):
-            self._rest(endpoint)
+            self._balance.rest(endpoint)
             raise Unavailable(f"{endpoint.url}: refuses the token ({status})")
         if status > 500 or status in (404, 408, 429):
-            self._rest(endpoint)
+            self._balance.rest(endpoint)
             raise Unavailable(f"{endpoint.url}: HTTP {status}", retry_after_s(response))
         if status != 200:
             raise Unusable(f"{endpoint.url}: HTTP {status}{said(endpoint, response)}")

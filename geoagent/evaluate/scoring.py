@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from geoagent.evaluate.intervals import mean_interval
-from geoagent.rewards.registry import build, total, weighted
+from geoagent.rewards.registry import build, score_all, total, weighted
 
 if TYPE_CHECKING:
     from geoagent.agent.client import AgentClient
@@ -42,8 +42,8 @@ class Scorer:
             chunk = rows[start : start + self.chunk]
             columns = {name: [row.get(name) for row in chunk] for name in chunk[0]}
             completions = [row["completion"] for row in chunk]
-            for name, reward in self.rewards.items():
-                scores[name] += reward.score(completions, **columns)
+            for name, column in score_all(self.rewards, completions, **columns).items():
+                scores[name] += column
             tell(len(chunk))
         totals = total(scores, self.config.weights)
         for index, row in enumerate(rows):

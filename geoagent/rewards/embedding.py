@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ Encoder = Callable[[list[str]], Any]
 _KEY = "rewards.semantic.model"
 
 
+@cache
 def load_encoder(model: str) -> Encoder:
-    """The sentence-transformers model of a folder, a hub name, or `package:NAME`, on the CPU.
+    """The sentence-transformers model of a folder, a hub name, or `package:NAME`, on the CPU;
+    loaded once a process.
 
     Hub names need a network or a filled cache; HF_HUB_OFFLINE is respected. UsageError if the
     model cannot be loaded.
@@ -27,12 +30,18 @@ def load_encoder(model: str) -> Encoder:
     prepare_torch()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # that of a file of some megabytes
     try:
         encoder = SentenceTransformer(folder, device="cpu")
     except (OSError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"{_KEY}: {model}: cannot be loaded ({first})") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
     def encode(names: list[str]) -> Any:
         return encoder.encode(

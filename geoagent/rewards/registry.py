@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Any, cast
 
 from geoagent.config import RewardsConfig, check_weights, nearest_reward
 from geoagent.errors import UsageError
@@ -61,6 +63,34 @@ def _make(name: str, config: RewardsConfig, agent: Agent | None) -> Reward:
     if name not in makers:
         raise UsageError(f"unknown reward '{name}'; {nearest_reward(name)}")
     return makers[name]()
+
+
+def score_all(
+    rewards: Mapping[str, Reward], completions: Sequence[str], **columns: Any
+) -> dict[str, list[Score]]:
+    """Scores of a batch by reward, all rewards at the same time: those that wait for a service, or
+    compute outside of Python, leave the others room. It takes as long as the slowest of them.
+
+    Raises what a reward raises (OutageError, UsageError), when all have ended.
+    """
+    begun = {name: begin(reward, completions, **columns) for name, reward in rewards.items()}
+    wait(begun.values())
+    return {name: future.result() for name, future in begun.items()}
+
+
+def begin(reward: Reward, completions: Sequence[str], **columns: Any) -> Future[list[Score]]:
+    """Score a batch in a thread of its own. It keeps nobody from ending the process, though it may
+    wait minutes for an agent that is away; a pool's threads would."""
+    future: Future[list[Score]] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(reward.score(completions, **columns))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True, name=f"reward {reward.name}").start()
+    return future
 
 
 def total(scores: Mapping[str, Sequence[Score]], weights: Mapping[str, float]) -> list[float]:

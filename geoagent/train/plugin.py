@@ -6,6 +6,7 @@ environment variable GEOAGENT_RUN, because ms-swift has no argument for it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from geoagent.compat import (
 )
 from geoagent.errors import OutageError, UsageError, tell
 from geoagent.progress import Progress
+from geoagent.rewards.registry import begin
 from geoagent.run import Run
 from geoagent.stages import POLICY, asks_agent, rewards_of
 from geoagent.train.arguments import base_model
@@ -151,16 +153,17 @@ def leave(error: OutageError | UsageError) -> None:
 
 
 class RewardAdapter(ORM):
-    """One registered reward as ms-swift calls it; subclasses only differ in their name.
+    """One registered reward as ms-swift calls it; subclasses only differ in their name. ms-swift
+    awaits all rewards of a batch together, so that they take as long as the slowest.
 
-    ms-swift names the TensorBoard curve after the class: `rewards/spatial/mean`. Rollouts with
+    It names the TensorBoard curve after the class: `rewards/spatial/mean`. Rollouts with
     tools bring the column `trace`; the first reward of a batch notes how they used them.
     """
 
     reward: Any
     first: bool
 
-    def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
+    async def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
         step = getattr(columns.get("trainer_state"), "global_step", 0)
         rollouts = [infos or {} for infos in columns.get("rollout_infos") or ()]
         if any("trace" in infos for infos in rollouts):
@@ -168,7 +171,7 @@ class RewardAdapter(ORM):
             if self.first:
                 RECORDER.add("rollout", [_used(infos) for infos in rollouts], step)
         try:
-            scores = self.reward.score(completions, **columns)
+            scores = await asyncio.wrap_future(begin(self.reward, completions, **columns))
         except (OutageError, UsageError) as error:
             leave(error)
         RECORDER.add(self.reward.name, [score.parts for score in scores], step)

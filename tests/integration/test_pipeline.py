@@ -174,7 +174,7 @@ def test_an_agent_that_is_down_stops_training_and_scores_nothing(
     # Completions of an untrained model ask nothing: ask about the true chains of thought.
     (copy / "config.yaml").write_text(to_yaml(resolve(settings)))
     code = (
-        "import json, os, sys\n"
+        "import asyncio, json, os, sys\n"
         "from pathlib import Path\n"
         "from geoagent.compat import prepare_torch\n"
         "prepare_torch()\n"
@@ -184,8 +184,8 @@ def test_an_agent_that_is_down_stops_training_and_scores_nothing(
         "from swift.rewards import orms\n"
         "row = json.loads(Path(sys.argv[1], 'data/sft.jsonl').read_text().splitlines()[0])\n"
         "text = row['messages'][1]['content']\n"
-        "print(orms['format']()([text], solution=['x']))\n"
-        "print('reward:', orms['consistency']()([text], solution=['x']))\n"
+        "print(asyncio.run(orms['format']()([text], solution=['x'])))\n"
+        "print('reward:', asyncio.run(orms['consistency']()([text], solution=['x'])))\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, str(copy)],

@@ -213,6 +213,30 @@ def test_rewards_are_given_all_turns(samples: list[Any], tmp_path: Path) -> None
     assert [row["format"] for row in scored] == [1.0, 1.0, 1.0, 0.0]
 
 
+def test_rewards_of_a_batch_are_awaited_together(samples: list[Any], tmp_path: Path) -> None:
+    """Each waits for the other one, so that one after the other would never end."""
+    import threading
+
+    import torch
+    from swift.rl_core.grpo_algorithm import score_completions
+
+    from geoagent.rewards.base import Reward, Score
+
+    barrier = threading.Barrier(2)
+
+    class Meets(Reward):
+        name = "meets"
+
+        def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
+            barrier.wait(timeout=60)
+            return [Score(0.5)] * len(completions)
+
+    adapter, recorded = _adapter(tmp_path, Meets())
+    rewards = score_completions(samples, [adapter] * 2, [None] * 2, False, torch.device("cpu"))
+    assert rewards.tolist() == [[0.5, 0.5]] * 4
+    assert [call[0] for call in recorded].count("meets") == 2
+
+
 def _adapter(folder: Path, reward: Any) -> tuple[Any, list[Any]]:
     """The reward as geoagent.train.plugin registers it, and what is recorded of its parts. The
     module itself belongs to a process that trains: it is loaded for a run without a stage."""

@@ -331,9 +331,10 @@ def test_another_engine_predicts_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class FakeVllm(predictor):  # type: ignore[misc, valid-type]
-        def __init__(self, candidate: Any, config: Any, *sizes: int) -> None:
+        def __init__(self, candidate: Any, config: Any, *sizes: Any) -> None:
             super().__init__(candidate, config, sizes[0])
-            assert sizes == (Config().model.max_pixels, Config().eval.max_new_tokens, 2)
+            bounds = (Config().model.max_pixels, Config().eval.max_new_tokens, 2)
+            assert sizes == (*bounds, None)  # without tools
 
     monkeypatch.setattr("geoagent.evaluate.vllm.VllmPredictor", FakeVllm)
     run = make_run()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +15,9 @@ import pytest
 from geoagent.config import REWARD_NAMES, RewardsConfig
 from geoagent.data.cot import chain_of_thought
 from geoagent.data.places import countries
-from geoagent.errors import UsageError
-from geoagent.rewards.base import Score, three_levels
-from geoagent.rewards.registry import build, total, weighted
+from geoagent.errors import OutageError, UsageError
+from geoagent.rewards.base import Reward, Score, three_levels
+from geoagent.rewards.registry import build, score_all, total, weighted
 from geoagent.score import check_row, score_rows
 
 from .helpers import FakeAgent, completion
@@ -158,3 +162,60 @@ def test_an_answer_in_coordinates_is_scored_by_all_that_read_names() -> None:
         for name, reward in rewards.items()
     }
     assert found == dict.fromkeys(names, 0.0) | {"format": 1.0, "coordinates": 1.0}
+
+
+class Meets(Reward):
+    """Goes on when others of its kind are there as well; or fails."""
+
+    name = "meets"
+
+    def __init__(self, barrier: threading.Barrier, error: Exception | None = None) -> None:
+        self.barrier = barrier
+        self.error = error
+
+    def score(self, completions: Sequence[str], **columns: Any) -> list[Score]:
+        self.barrier.wait(timeout=20)
+        if self.error:
+            raise self.error
+        return [Score(float(len(text))) for text in completions]
+
+
+def test_rewards_of_a_batch_are_scored_at_the_same_time() -> None:
+    barrier = threading.Barrier(3)
+    scores = score_all({name: Meets(barrier) for name in "abc"}, ["x", "xx"])
+    assert list(scores) == ["a", "b", "c"]
+    assert all([score.value for score in column] == [1.0, 2.0] for column in scores.values())
+    assert score_all({}, ["x"]) == {}
+
+
+def test_an_outage_of_one_reward_is_the_batchs() -> None:
+    barrier = threading.Barrier(2)
+    rewards = {"a": Meets(barrier), "b": Meets(barrier, OutageError("the agent is away"))}
+    with pytest.raises(OutageError, match="the agent is away"):
+        score_all(rewards, ["x"])
+
+
+_STUCK = """
+import time
+from geoagent.rewards.base import Reward
+from geoagent.rewards.registry import score_all
+
+class Stuck(Reward):
+    name = "stuck"
+    def score(self, completions, **columns):
+        print("begun", flush=True)
+        time.sleep(600)
+
+score_all({"stuck": Stuck()}, ["x"])
+"""
+
+
+def test_a_reward_that_waits_does_not_keep_the_process_from_ending() -> None:
+    command = [sys.executable, "-c", _STUCK]
+    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **kept) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors

@@ -138,3 +138,15 @@ def test_model_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr("geoagent.compat.prepare_torch", lambda: False)
     with pytest.raises(UsageError, match=r"rewards\.semantic\.model: .* cannot be loaded"):
         load_encoder(str(tmp_path))
+
+
+def test_the_model_is_loaded_once_a_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loaded: list[str] = []
+    fake = types.ModuleType("sentence_transformers")
+    fake.SentenceTransformer = lambda folder, device: loaded.append(folder)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sentence_transformers", fake)
+    monkeypatch.setattr("geoagent.compat.prepare_torch", lambda: False)
+    assert load_encoder(str(tmp_path)) is load_encoder(str(tmp_path))
+    assert loaded == [str(tmp_path)]
