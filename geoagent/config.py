@@ -475,8 +475,8 @@ class EvalConfig:
     limit: int | None = _limited(None, low=1)
     """Use only the first rows; null: data.limit."""
     models: str = _limited("all", choices=("all", "last"))
-    """Which of the run's: `all` (base, SFT, GRPO, as far as there are), or `last`, the one that
-    training led to, which is what the points of a sweep are compared by."""
+    """Which of the run's: `all` (base, SFT, RL-I, GRPO, as far as there are), or `last`, the one
+    that training led to, which is what the points of a sweep are compared by."""
     rules: str = _limited("geoagent", choices=RULE_NAMES)
     """Whose rules the metrics follow; `geovista` is for figures beside GeoVista's on GeoBench."""
     rewards: bool = True
@@ -775,7 +775,7 @@ def nearest_key(dotted: str, siblings: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name, list(siblings), n=1, cutoff=0.6)
     if near and not same:
         return f"; did you mean {prefix + '.' if prefix else ''}{near[0]}?"
-    near = same[:1] or difflib.get_close_matches(dotted, known, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(dotted, same or known, n=1, cutoff=0.0)
     return f"; did you mean {near[0]}?"
 
 

@@ -119,9 +119,10 @@ def _policy(config: Config, stage: StagePlan) -> Iterator[str]:
         f"{settings.generations} a picture"
         f"{f', on {rows} samples drawn from its data' if rows else ''}"
     )
-    weights = rewards_of(config, stage.name).weights.items()
+    weights = rewards_of(config, stage.name).weights
+    paid = [(name, weight) for name, weight in weights.items() if weight]
     of_stage = "" if stage.name == "grpo" else f" of {stage.name}"
-    yield f"rewards{of_stage}: {', '.join(f'{name} {weight:g}' for name, weight in weights)}"
+    yield f"rewards{of_stage}: {', '.join(f'{name} {weight:g}' for name, weight in paid)}"
 
 
 def _evaluation(config: Config) -> str:

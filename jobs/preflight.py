@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from geoagent.config import Config
-from geoagent.data.needs import check_evaluated, check_needs, glance
+from geoagent.data.needs import check_evaluated, check_judge, check_needs, glance
 from geoagent.data.record import image_root
 from geoagent.errors import UsageError
 from geoagent.modelfolder import check_model
@@ -34,6 +34,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         _model,
         _semantic,
         _geocoder,
+        _search,
         _agent,
         _packages,
         _images,
@@ -118,7 +119,7 @@ def _data(config: Config, plan: Plan) -> None:
         raise UsageError(f"data.path: is needed for data.name={data.name}")
     if config.judge.path is not None and "judge" in names:
         with _about("judge.path"):
-            glance(Path(config.judge.path))
+            check_judge(Path(config.judge.path))
             image_root(Path(config.judge.path))
     if evaluated is not None and "eval" in names:
         with _about("eval.path"):
@@ -156,6 +157,15 @@ def _geocoder(config: Config, plan: Plan) -> None:
         locator(config.rewards.geocoder)  # it refuses what a service cannot be asked with
         if not uses_slurm(config):
             check(config.rewards.geocoder)
+
+
+def _search(config: Config, plan: Plan) -> None:
+    names = {stage.name for stage in plan.stages}
+    rollout = config.rollout
+    if (rollout.train and names & {"prepare", "grpo"}) or (rollout.eval and "eval" in names):
+        from geoagent.rollout.search import check
+
+        check(rollout.search)
 
 
 def _agent(config: Config, plan: Plan) -> None:

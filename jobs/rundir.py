@@ -30,7 +30,9 @@ from jobs.plan import STAGES
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_MAY_CHANGE: Final = ("cluster.", "container.", "name", "runs_dir", "stages", "eval.", "agent.")
+_MAY_CHANGE: Final = (
+    *("cluster.", "container.", "name", "runs_dir", "stages", "eval.", "rollout.eval", "agent."),
+)
 """Keys that a continued run may have otherwise than it began: they change no finished stage."""
 
 
@@ -47,9 +49,14 @@ def finished_stages(run: Run, config: Config | None = None) -> list[str]:
     finished = [stage for stage in STAGES if run.done_file(stage).is_file()]
     if config is not None and "eval" in finished:
         before = run.config()
-        if (before.eval, before.agent) != (config.eval, config.agent):
+        if _evaluated(before) != _evaluated(config):
             finished.remove("eval")
     return finished
+
+
+def _evaluated(config: Config) -> tuple[Any, ...]:
+    """What an evaluation is of that a continued run may have otherwise."""
+    return config.eval, config.agent, config.rollout.eval
 
 
 def find_run(path: Path) -> Run:

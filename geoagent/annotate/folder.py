@@ -23,7 +23,7 @@ from geoagent.data.annotations import (
     Annotation,
     read_annotations,
 )
-from geoagent.data.record import Record, Rejected, find_image, image_root, read_records
+from geoagent.data.record import Record, chosen_records, find_image, image_root
 from geoagent.errors import UsageError
 from geoagent.files import append_jsonl, claimed, mend_last_line
 
@@ -84,7 +84,7 @@ class FolderAnnotation:
         self._model = client.endpoint.model
         self._redo = redo
         self._lock = threading.Lock()
-        self.records, self.rejected = self._read(split, limit)
+        self.records, self.rejected = chosen_records(folder, split, limit)
         self._root = image_root(folder)
         earlier = {} if redo else self._earlier()
         self.outcome = Outcome(len(self.records))
@@ -117,13 +117,6 @@ class FolderAnnotation:
                 f"{self.file}: cannot be written ({error.strerror or error})"
             ) from error
         return self.outcome
-
-    def _read(self, split: str | None, limit: int | None) -> tuple[list[Record], list[Rejected]]:
-        records, rejected = read_records(self.folder, split, limit, check_images=False)
-        if not records:
-            chosen = f" in split '{split}'" if split else ""
-            raise UsageError(f"{self.folder}: no usable record{chosen}; see geoagent data check")
-        return records, rejected
 
     def _earlier(self) -> dict[str, Annotation]:
         """Annotations that are there, by id."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -157,6 +158,21 @@ def whole_number(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number}: 1 or more")
     return number
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """For options whose value is a number from `low` to `high`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text}: a number from {low:g} to {high:g}")
+        return value
+
+    return read
 
 
 def add_rows(parser: Any, name: str, columns: str) -> None:

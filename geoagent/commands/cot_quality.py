@@ -66,9 +66,12 @@ def _assess(
         told = counted(agent.stats.distinct, "question")
         warn(f"the judge gave no usable reply to {agent.stats.invalid} of {told}")
     try:
-        return figures(rows, scored, options.by)
+        result = figures(rows, scored, options.by)
     except ValueError as error:
         raise UsageError(f"--by: {error}") from error
+    by_model = ["model"] if all("model" in row for row in rows) else []
+    parts.write_figures(figures(rows, scored, by_model))
+    return result
 
 
 def _rows(name: str, truth: Truth) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoagent.commands import (
     data_annotate,
@@ -16,8 +17,11 @@ from geoagent.commands import (
     data_sample,
     data_trajectories,
 )
-from geoagent.commands.common import command, counted
+from geoagent.commands.common import command, counted, warn
 from geoagent.errors import UsageError
+
+if TYPE_CHECKING:
+    from geoagent.data.record import Record
 
 
 def _build_sample(options: argparse.Namespace) -> int:
@@ -29,46 +33,84 @@ def _build_sample(options: argparse.Namespace) -> int:
 
 
 def _data_check(options: argparse.Namespace) -> int:
-    from geoagent.data.record import RECORDS_FILE, Rejected, iter_records
+    from geoagent.data.record import RECORDS_FILE, Rejected, image_root, iter_records
 
     file = options.folder / RECORDS_FILE
-    splits: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    countries: set[str] = set()
-    chains = not_json = 0
-    first = ""
+    found, root = _Found(), image_root(options.folder)
     for row in iter_records(options.folder, options.split, strict=options.strict):
         if isinstance(row, Rejected):
-            reasons[row.kind] += 1
+            found.reasons[row.kind] += 1
             name = f"{row.id}: " if row.id else ""
             print(f"{file}:{row.line}: {name}{row.reason}", file=sys.stderr)
-            continue
-        splits[row.split] += 1
-        countries.add(row.country)
-        chains += row.think is not None
-        if row.think is not None and not _has_stages(row.think):
-            not_json += 1
-            first = first or row.id
-    if not_json:
-        print(
-            f"warning: {file}: think is not the JSON of docs/reference/sample.md in "
-            f"{counted(not_json, 'row')}, the first with id {first}",
-            file=sys.stderr,
-        )
-    summary = {
-        "records": splits.total(),
-        "splits": dict(sorted(splits.items())),
-        "countries": len(countries),
-        "with_chain_of_thought": chains,
-        "chains_not_json": not_json,
-        "rejected": reasons.total(),
-        "rejected_by_reason": dict(reasons.most_common()),
-    }
-    print(json.dumps(summary, ensure_ascii=False, indent=2))
-    if not splits:
+        else:
+            found.add(row, root)
+    found.warn(file)
+    print(json.dumps(found.summary(), ensure_ascii=False, indent=2))
+    if not found.splits:
         chosen = f" in split '{options.split}'" if options.split else ""
         raise UsageError(f"{file}: no usable record{chosen}")
-    return 2 if reasons else 0
+    return 2 if found.reasons else 0
+
+
+@dataclass
+class _Found:
+    """What a dataset folder holds."""
+
+    splits: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    countries: set[str] = field(default_factory=set)
+    chains: int = 0
+    not_json: int = 0
+    """Chains of thought that are not JSON with stages."""
+    first_not_json: str = ""
+    trajectories: int = 0
+    not_usable: int = 0
+    """Trajectories that cannot be trained on."""
+    first_not_usable: str = ""
+
+    def add(self, record: Record, root: Path) -> None:
+        from geoagent.data.trajectory import has_trajectory, trajectory_row
+
+        self.splits[record.split] += 1
+        self.countries.add(record.country)
+        if record.think is not None:
+            self.chains += 1
+            if not _has_stages(record.think):
+                self.not_json += 1
+                self.first_not_json = self.first_not_json or record.id
+        if has_trajectory(record):
+            self.trajectories += 1
+            try:
+                trajectory_row(record, root)
+            except ValueError as error:
+                self.not_usable += 1
+                self.first_not_usable = self.first_not_usable or f"{record.id}: {error}"
+
+    def warn(self, file: Path) -> None:
+        """Tell of what is accepted in records, but of no use in training."""
+        if self.not_json:
+            warn(
+                f"{file}: think is not the JSON of docs/reference/sample.md in "
+                f"{counted(self.not_json, 'row')}, the first with id {self.first_not_json}"
+            )
+        if self.not_usable:
+            warn(
+                f"{file}: {counted(self.not_usable, 'row')} with a trajectory that cannot be "
+                f"trained on, the first with id {self.first_not_usable}"
+            )
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "records": self.splits.total(),
+            "splits": dict(sorted(self.splits.items())),
+            "countries": len(self.countries),
+            "with_chain_of_thought": self.chains,
+            "chains_not_json": self.not_json,
+            "with_trajectory": self.trajectories,
+            "trajectories_not_usable": self.not_usable,
+            "rejected": self.reasons.total(),
+            "rejected_by_reason": dict(self.reasons.most_common()),
+        }
 
 
 def _has_stages(think: str) -> bool:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from geoagent.commands.common import add_settings, command, warn, whole_number
+from geoagent.commands.common import add_settings, command, number, warn, whole_number
 from geoagent.commands.vision import (
     add_vision,
     tell,
@@ -20,6 +20,10 @@ from geoagent.commands.vision import (
 )
 from geoagent.config import resolve
 from geoagent.errors import OutageError, UsageError
+from geoagent.evaluate.rules import LEVELS
+
+if TYPE_CHECKING:
+    from geoagent.trajectories.folder import TrajectoryMaking
 
 
 def _make(options: argparse.Namespace) -> int:
@@ -32,7 +36,7 @@ def _make(options: argparse.Namespace) -> int:
     task = Task(
         limits=config.rollout,
         provider=provider(config.rollout.search),
-        standard=Standard(options.level, options.within_km, options.at_least_calls),
+        standard=Standard(options.level or LEVELS[-1], options.within_km, options.at_least_calls),
         temperature=options.temperature,
         tries=options.tries,
     )
@@ -45,10 +49,7 @@ def _make(options: argparse.Namespace) -> int:
     tell_rejected(options.folder, work.rejected)
     try:
         with work.alone():
-            with_bar("playing", len(work.records), len(work.pending), work.run)
-    except (UsageError, OutageError, KeyboardInterrupt):
-        tell(f"{len(work.outcome.kept)} of {len(work.records)} images have a trajectory")
-        raise
+            _play(work)
     finally:
         client.close()
         tell_reasons(work.outcome.unusable | work.outcome.failed)
@@ -59,25 +60,19 @@ def _make(options: argparse.Namespace) -> int:
     return 2 if work.rejected or work.outcome.failed or work.outcome.unusable else 0
 
 
+def _play(work: TrajectoryMaking) -> None:
+    """With a bar; whatever ends it, how far it came."""
+    try:
+        with_bar("playing", len(work.records), len(work.pending), work.run)
+    except (UsageError, OutageError, KeyboardInterrupt):
+        tell(f"{len(work.outcome.kept)} of {len(work.records)} images have a trajectory")
+        raise
+
+
 def _calls(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{number}: 0 or more")
-    return number
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: a number above 0")
-    return number
-
-
-def _temperature(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 2:
-        raise argparse.ArgumentTypeError(f"{text}: from 0 to 2")
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: a whole number, 0 or more")
+    return int(text)
 
 
 def add(kinds: Any) -> None:
@@ -98,13 +93,12 @@ rollout.search.provider=tavily""",
     right = parser.add_mutually_exclusive_group()
     right.add_argument(
         "--level",
-        choices=("country", "region", "city"),
-        default="city",
+        choices=LEVELS,  # no default: argparse lets a conflict with one pass
         help="what of the answer has to be right (city)",
     )
     right.add_argument(
         "--within-km",
-        type=_positive,
+        type=number(0, 20_100),
         metavar="KM",
         help="instead, how far away the answer may be at most",
     )
@@ -123,6 +117,6 @@ rollout.search.provider=tavily""",
         help="episodes over a picture, until one is kept (1)",
     )
     parser.add_argument(
-        "--temperature", type=_temperature, default=0.7, metavar="T", help="of the model (0.7)"
+        "--temperature", type=number(0, 2), default=0.7, metavar="T", help="of the model (0.7)"
     )
     add_settings(parser)

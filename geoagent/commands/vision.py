@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.commands.common import counted, whole_number
+from geoagent.commands.common import counted, number, whole_number
 from geoagent.data.record import RECORDS_FILE, Rejected, reason_kind
 from geoagent.errors import UsageError
 
@@ -37,18 +37,11 @@ def add_vision(parser: Any) -> None:
     )
     parser.add_argument(
         "--patience",
-        type=_seconds,
+        type=number(0, 1e9),
         default=300.0,
         metavar="S",
         help="wait so many seconds for a server that does not answer, then stop (300)",
     )
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text}: no number of seconds")
-    return seconds
 
 
 def vision_limits(options: argparse.Namespace) -> VisionLimits:
@@ -101,9 +94,9 @@ def tell_reasons(reasons: Mapping[str, str]) -> None:
         counts[kind] += 1
         if counts[kind] <= _TOLD:
             tell(f"{name}: {reason}")
-    for kind, number in counts.items():
-        if number > _TOLD:
-            tell(f"… and {counted(number - _TOLD, 'more image')}: {kind}")
+    for kind, count in counts.items():
+        if count > _TOLD:
+            tell(f"… and {counted(count - _TOLD, 'more image')}: {kind}")
 
 
 def with_bar(doing: str, total: int, pending: int, run: Callable[[Callable[[], None]], Any]) -> Any:

@@ -30,6 +30,7 @@ from geoagent.files import new_folder, write_json, write_jsonl
 from geoagent.geo.distance import great_circle_km
 
 SUMMARY_FILE: Final = "summary.json"
+NO_ANSWER, TOLD_BEFORE = "no answer", "told before"
 Item = TypeVar("Item")
 
 
@@ -115,11 +116,11 @@ class Pool:
         said = read_prediction(row)
         self.models[model] += 1
         if not said.answer:
-            self.dropped["no answer"] += 1
+            self.dropped[NO_ANSWER] += 1
             return
         mark = hash64("\0".join((record.image, said.answer, said.chain)))
         if mark in self._seen:
-            self.dropped["told before"] += 1
+            self.dropped[TOLD_BEFORE] += 1
             return
         self._seen.add(mark)
         distance = None
@@ -286,5 +287,9 @@ def summarised(pool: Pool, chosen: Sequence[Entry]) -> dict[str, Any]:
         "predictions": pool.models.total() if pool.model is None else pool.models[pool.model],
         "predicted_true": pool.counts[True],
         "predicted_false": pool.counts[False],
-        "dropped": {**pool.dropped, "not drawn": len(pool.entries) - len(chosen)},
+        "dropped": {
+            NO_ANSWER: pool.dropped[NO_ANSWER],
+            TOLD_BEFORE: pool.dropped[TOLD_BEFORE],
+            "not drawn": len(pool.entries) - len(chosen),
+        },
     }

@@ -22,8 +22,8 @@ _JUDGE: Final = (
     "«{answer}» Is this answer near the place where the photo was taken? Reason in <think>, then "
     "give <answer>True</answer> or <answer>False</answer>."
 )
-_CHAIN, _ANSWER = 4000, 400
-"""Characters that are shown of each; 4,000 of a chain are some 1,000 tokens."""
+_CHAIN, _ANSWER = 8000, 400
+"""Bytes of UTF-8 that are shown of each: 8,000 are some 2,000 tokens of English, or of Chinese."""
 
 
 def question(answer: str) -> str:
@@ -42,6 +42,11 @@ def judge_question(predicted_cot: str, predicted_answer: str) -> str:
 
     Chain and answer are shown as data: markup in them is harmless, and what is too long is cut.
     """
-    chain = as_data(predicted_cot, _CHAIN) or "(nothing)"
-    answer = as_data(predicted_answer, _ANSWER) or "(nothing)"
+    chain, answer = _shown(predicted_cot, _CHAIN), _shown(predicted_answer, _ANSWER)
     return _JUDGE.format(chain=chain, answer=answer)
+
+
+def _shown(text: str, most: int) -> str:
+    shown = as_data(text, most) or "(nothing)"
+    raw = shown.encode()
+    return shown if len(raw) <= most else raw[: most - 3].decode(errors="ignore") + "…"

@@ -128,6 +128,17 @@ def read_records(
     return records, rejected
 
 
+def chosen_records(
+    folder: Path, split: str | None, limit: int | None
+) -> tuple[list[Record], list[Rejected]]:
+    """`read_records` without a look at the images; UsageError if there is no record at all."""
+    records, rejected = read_records(folder, split, limit, check_images=False)
+    if not records:
+        chosen = f" in split '{split}'" if split else ""
+        raise UsageError(f"{folder}: no usable record{chosen}; see geoagent data check")
+    return records, rejected
+
+
 def iter_records(
     folder: Path,
     split: str | None = None,

@@ -15,7 +15,7 @@ from geoagent.data.places import City, Country, countries
 from geoagent.data.record import RECORDS_FILE, Record
 from geoagent.data.scenes import Scene, render
 from geoagent.errors import UsageError
-from geoagent.files import read_json, sweep_parts, write_json, write_jsonl
+from geoagent.files import read_if_there, read_json, sweep_parts, write_json, write_jsonl
 from geoagent.progress import tracked
 
 HELDOUT_PER_COUNTRY: Final = 2
@@ -51,6 +51,11 @@ def build_sample(folder: Path, scenes_per_country: int, seed: int = 0) -> None:
         raise UsageError(f"{folder}: the sample cannot be built there ({reason})") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def is_sample(folder: Path) -> bool:
+    """Whether a folder holds a drawn sample, of whichever version."""
+    return "scenes_per_country" in read_if_there(folder / _MARK)
 
 
 def _holds(folder: Path, wanted: dict[str, int]) -> bool:

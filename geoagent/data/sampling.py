@@ -18,6 +18,7 @@ from geoagent.data.draw import Draw, draw
 from geoagent.data.pool import Pool, read_pool
 from geoagent.data.quotas import WEIGHTS, unknown_figures
 from geoagent.data.record import DATASET_FILE, RECORDS_FILE, find_image, image_root
+from geoagent.data.trajectory import IMAGES, TRAJECTORY
 from geoagent.errors import UsageError
 from geoagent.files import (
     link_or_copy,
@@ -109,9 +110,9 @@ def _lost(pool: Pool, root: Path, places: Sequence[int], file: BinaryIO) -> list
     for place in places:
         row = pool.read(place, file)
         try:
-            image = find_image(root, row["image"])
-            if _name(image, root, "") in _OWN:
-                raise ValueError(f"image: {image.name!r} is no image")
+            for image in _files(row, root):
+                if _name(image, root, "") in _OWN:
+                    raise ValueError(f"image: {image.name!r} is no image")
         except ValueError as error:
             pool.refuse(place, str(row["id"])[:200], str(error), file)
             lost.append(place)
@@ -129,12 +130,16 @@ def _write(part: Path, draws: Mapping[str, Draw], bar: Progress) -> dict[str, in
             root = image_root(drawn.pool.folder)
             for row in _chosen(drawn, prefix):
                 try:
-                    image = find_image(root, row["image"])
+                    images = _files(row, root)
                 except ValueError as error:  # it was there a moment ago
                     raise UsageError(f"{drawn.pool.file}: {row['id']}: {error}") from error
-                row["image"] = _name(image, root, prefix)
-                if how := link_or_copy(image, part / row["image"]):  # rows may share one
-                    placed[how] += 1
+                names = [_name(image, root, prefix) for image in images]
+                for image, called in zip(images, names, strict=True):
+                    if how := link_or_copy(image, part / called):  # rows may share one
+                        placed[how] += 1
+                row["image"] = names[0]
+                if _has_crops(row):
+                    row[IMAGES] = names
                 yield row
                 bar.advance(task)
 
@@ -151,6 +156,17 @@ def _chosen(drawn: Draw, prefix: str) -> Iterator[dict[str, Any]]:
             row = drawn.pool.read(place, file)
             row = joined(row, said.get(str(row["id"]), {}))
             yield {**row, "id": f"{prefix}-{row['id']}", "source": prefix} if prefix else row
+
+
+def _files(row: Mapping[str, Any], root: Path) -> list[Path]:
+    """The files of a row: its image, which is the first also of a trajectory's, and its crops.
+    ValueError if one is not there or is outside the folder."""
+    names = [row["image"], *(row[IMAGES][1:] if _has_crops(row) else ())]
+    return [find_image(root, str(name)) for name in names]
+
+
+def _has_crops(row: Mapping[str, Any]) -> bool:
+    return TRAJECTORY in row and isinstance(row.get(IMAGES), list)
 
 
 def _name(image: Path, root: Path, prefix: str) -> str:

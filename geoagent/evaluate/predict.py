@@ -41,7 +41,12 @@ def predictor(candidate: Candidate, config: Config) -> Predictor:
         from geoagent.evaluate.vllm import VllmPredictor
 
         return VllmPredictor(
-            candidate, model, model.max_pixels, settings.max_new_tokens, settings.batch_size
+            candidate,
+            model,
+            model.max_pixels,
+            settings.max_new_tokens,
+            settings.batch_size,
+            config.rollout if config.rollout.eval else None,
         )
     return Predictor(candidate, model, model.max_pixels)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.evaluate.models import Candidate
+from geoagent.rollout.trace import completions
 
 if TYPE_CHECKING:
     from geoagent.config import Config
@@ -72,6 +73,7 @@ def _scalars(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         "rewards": "eval/reward_",
         "sampled_rewards": "eval/sampled_reward_",
         "failures": "eval/failures_",
+        "tools": "eval/tools_",
     }
     for key, value in figures.items():
         if isinstance(value, int | float):
@@ -137,7 +139,7 @@ def _texts(rows: Rows, predictions: Predictions) -> Iterator[tuple[str, str]]:
                 f"truth    {row['country']}; {row['region']}; {row['city']}",
                 f"distance {'not located' if off is None else f'{off:,.1f} km'}",
                 "",
-                str(row["completion"]),
+                *completions(row),
             ]
             lines = [part for line in "\n".join(told).splitlines() for part in _wrapped(line)]
             yield f"{kind}/{number}", "\n".join(f"    {line}" for line in lines)

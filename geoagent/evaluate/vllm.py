@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from geoagent.compat import leave_out_plugins
-from geoagent.config import ModelConfig
+from geoagent.config import ModelConfig, RolloutConfig
 from geoagent.errors import UsageError
 from geoagent.evaluate.models import Candidate
 from geoagent.evaluate.predict import VISION_TOKENS, Predictor, chat_template, dtype
 from geoagent.files import read_json
+from geoagent.rollout.environment import most_told
 from geoagent.train.arguments import ADAPTER_FILE
 
 _PATCH: Final = 28
 """Width in pixels of what becomes one token of Qwen2.5-VL."""
 _WORDS: Final = 512
 """Tokens for the question and the chat's frame: more than they have bytes, in any vocabulary."""
+_FRAME: Final = 16
+"""Tokens around a message and around an image."""
 _ROOMS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks of adapters that vLLM makes room for."""
 
@@ -26,9 +29,10 @@ _ROOMS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
 class VllmPredictor(Predictor):
     """A loaded model in vLLM, in this process: on its first visible GPU, or on the CPU.
 
-    `max_new_tokens` and `batch_size` are the most that `complete` will be asked for; vLLM makes
-    room for them at the start. Otherwise as Predictor. UsageError also if vLLM is not installed,
-    or if the adapters change what vLLM cannot adapt.
+    `max_new_tokens` and `batch_size` are the most that `complete` will be asked for, and `tools`,
+    if any, the limits of the episodes whose turns `reply` will be asked for; vLLM makes room for
+    them at the start. Otherwise as Predictor. UsageError also if vLLM is not installed, or if the
+    adapters change what vLLM cannot adapt.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class VllmPredictor(Predictor):
         max_pixels: int | None,
         max_new_tokens: int,
         batch_size: int,
+        tools: RolloutConfig | None = None,
     ) -> None:
         if importlib.util.find_spec("vllm") is None:
             raise UsageError(
@@ -46,6 +51,7 @@ class VllmPredictor(Predictor):
             )
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
+        self._tools = tools
         _prepare_vllm()
         super().__init__(candidate, config, max_pixels)
 
@@ -67,9 +73,9 @@ class VllmPredictor(Predictor):
             model_type=config.type,
             adapters=[candidate.adapters] if candidate.adapters else None,
             max_lora_rank=_room(_rank(candidate.adapters) if candidate.adapters else 1),
-            max_model_len=template.max_pixels // _PATCH**2 + _WORDS + self._max_new_tokens,
+            max_model_len=context(template.max_pixels, self._max_new_tokens, self._tools),
             max_num_seqs=self._batch_size,
-            limit_mm_per_prompt={"image": 1, "video": 0},
+            limit_mm_per_prompt={"image": most_images(self._tools), "video": 0},
             # Kept keys and values would be of other arithmetic than new ones.
             enable_prefix_caching=False,
             # On a CPU, compiling takes longer than it saves.
@@ -88,6 +94,20 @@ class VllmPredictor(Predictor):
         self.engine.engine.engine_core.shutdown()
         super().close()
         cleanup_dist_env_and_memory()
+
+
+def most_images(tools: RolloutConfig | None) -> int:
+    """Of one prompt: the picture, and with tools its crops."""
+    return 1 if tools is None else 1 + tools.crops
+
+
+def context(max_pixels: int, max_new_tokens: int, tools: RolloutConfig | None) -> int:
+    """Tokens of a prompt and its completion at most, if no token is shorter than a character."""
+    patches = max_pixels // _PATCH**2
+    if tools is None:
+        return patches + _WORDS + max_new_tokens
+    images = most_images(tools) * (patches + _FRAME)
+    return images + most_told(tools) + tools.turns * (max_new_tokens + 2 * _FRAME)
 
 
 def _prepare_vllm() -> None:

@@ -219,6 +219,11 @@ _POLICY_PANELS: Final[tuple[Panel, ...]] = (
             ("parts/coordinates/distance_km", "mean distance of coordinates"),
         ),
     ),
+    (
+        "Use of tools",
+        "mean of an image",
+        tuple((f"parts/rollout/{name}", name) for name in ("turns", "crops", "searches")),
+    ),
     ("Loss", "policy loss", (("train/loss", "loss"),)),
 )
 _REWARD: Final = re.compile(r"train/rewards/(\w+)/mean")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from geoagent.data.record import parse_line, read_lines
 from geoagent.errors import UsageError
 from geoagent.evaluate import predictions as checked
+from geoagent.evaluate.cot.assess import FIGURES_FILE, SETTINGS_FILE
 from geoagent.evaluate.rules import GEOAGENT
 from geoagent.files import read_if_there, read_json
 from geoagent.report.curves import Curves, read_curves
@@ -53,6 +54,10 @@ class Evaluation:
     predictions: Mapping[str, Predictions]
     """By model; empty where predictions.jsonl is missing."""
     notes: tuple[str, ...] = ()
+    chains: Mapping[str, Any] = field(default_factory=dict)
+    """By model, what `geoagent cot-quality` has found of these predictions; empty if nothing."""
+    judge: str = ""
+    """The language model that has judged them."""
 
     @property
     def last(self) -> str:
@@ -139,7 +144,22 @@ def read_evaluation(folder: Path) -> Evaluation:
         for name, figures in models.items()
         if figures.get("count") != len(getattr(predictions.get(name), "ids", ()))
     ]
-    return Evaluation(folder.name, folder, metrics, predictions, tuple(notes))
+    chains, judge, stale = _chains(folder)
+    return Evaluation(folder.name, folder, metrics, predictions, (*notes, *stale), chains, judge)
+
+
+def _chains(folder: Path) -> tuple[dict[str, Any], str, list[str]]:
+    """Figures of the chains by model, who has judged, and a note if predictions are newer."""
+    home = folder / "predictions.cot"
+    file = home / FIGURES_FILE
+    if not file.is_file():
+        return {}, "", []
+    if file.stat().st_mtime < (folder / "predictions.jsonl").stat().st_mtime:
+        stale = "The predictions are newer than the judgement of their chains; make it again with "
+        return {}, "", [f"{stale}geoagent cot-quality."]
+    models = read_if_there(file).get("by", {}).get("model", {})
+    judge = read_if_there(home / SETTINGS_FILE).get("judge", [])
+    return dict(models), str(judge[-1]) if judge else "", []
 
 
 def read_predictions(file: Path) -> dict[str, Predictions]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.config import JudgeConfig, PolicyConfig, to_yaml
+from geoagent.data.sample import is_sample
 from geoagent.errors import UsageError
 from geoagent.evaluate.table import NAMES, remarks
 from geoagent.files import write_atomic
@@ -33,6 +34,7 @@ from geoagent.report.tables import (
     COLUMNS,
     Pair,
     Table,
+    chains_table,
     figures_table,
     rewards_table,
     shown,
@@ -61,6 +63,8 @@ class Section:
     published: Published | None
     charts: list[Chart]
     tools: list[tuple[str, list[str]]]
+    chains: Table
+    judges: list[str]
     rewards: tuple[list[str], list[tuple[str, list[str]]]]
     remarks: list[str]
     pairs: list[Pair]
@@ -178,6 +182,8 @@ def _section(loaded: Sequence[Loaded], name: str, sources: Sequence[Source]) -> 
         published=known,
         charts=_figures(name, sources, last, evaluation.metrics.get("uniform") or {}, several),
         tools=tools_table(lines),
+        chains=chains_table([(line.label, e.chains.get(model, {})) for line, e, model in sources]),
+        judges=sorted({e.judge for _, e, _ in sources if e.judge}),
         rewards=rewards_table(lines),
         remarks=[] if several else remarks(evaluation.metrics),
         pairs=_pairs(lines, several),
@@ -199,7 +205,7 @@ def _published(
     known = published(name)
     if known is None:
         return None, [f"No paper has figures on '{name}', so there are none beside these."]
-    if any(one.config.data.path is None for one in loaded):
+    if any(_is_drawn(one, name) for one in loaded):
         return None, [
             f"It is called '{name}', but the images are the drawn sample: published figures would "
             "say nothing beside these."
@@ -212,6 +218,15 @@ def _published(
             f"{there}."
         ]
     return known, []
+
+
+def _is_drawn(one: Loaded, benchmark: str) -> bool:
+    """Whether a run was evaluated on the drawn sample; what is not there any more is taken for what
+    the configuration says."""
+    evaluation, config = one.evaluation(benchmark), one.config
+    if evaluation is not None and evaluation.samples is not None:
+        return is_sample(evaluation.samples)
+    return config.data.path is None and config.eval.path is None
 
 
 def _figures(

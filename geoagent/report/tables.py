@@ -21,7 +21,7 @@ class Column:
     heading: str
     meaning: str
     form: str = "percent"
-    """percent, whole, km or decimal"""
+    """percent, whole, km, decimal or points"""
     lower_is_better: bool = False
 
 
@@ -35,6 +35,13 @@ COLUMNS: Final = (
     Column("region_accuracy", "region", "named region is right, %"),
     Column("city_accuracy", "city", "named city is right, %"),
     Column("accuracy_3km", "< 3 km", "share below 3 km, %"),
+)
+CHAINS: Final = (
+    Column("count", "chains", "chains that were judged", "whole"),
+    Column("cot_quality", "quality", "from 0 to 100", "points"),
+    Column("background", "background", "share of the annotated facts that is stated", "decimal"),
+    Column("caption", "caption", "mean RefCLIPScore", "decimal"),
+    Column("inference", "inference", "mean BERTScore F1", "decimal"),
 )
 TOOLS: Final = ("turns", "crops", "searches", "answered")
 _NEVER_BEST: Final = ("count", "parse_rate")
@@ -134,6 +141,8 @@ def shown(value: float | None, form: str) -> str:
         return "100" if value == 1 else f"{100 * value:.1f}"
     if form == "decimal":
         return f"{value:.3f}"
+    if form == "points":
+        return f"{value:.1f}"
     if form == "km" and abs(value) < 100:
         return f"{value:.1f}"
     return f"{value:,.0f}"
@@ -152,6 +161,16 @@ def rewards_table(lines: Sequence[Line]) -> tuple[list[str], list[tuple[str, lis
         values += [line.figures["rewards"].get(name) for name in names]
         rows.append((line.label, ["–" if v is None else f"{v:.3f}" for v in values]))
     return headings, rows
+
+
+def chains_table(models: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """Of each model (label, figures of its chains) the quality of its chains of thought."""
+    rows = [
+        TableRow(label, _cells(CHAINS, figures), "model", "", number)
+        for number, (label, figures) in enumerate(models)
+        if figures
+    ]
+    return Table(CHAINS, tuple(rows))
 
 
 def tools_table(lines: Sequence[Line]) -> list[tuple[str, list[str]]]:

@@ -37,6 +37,8 @@ MUST_ANSWER: Final = (
 )
 _QUERY, _TITLE, _SNIPPET, _URL = 400, 200, 600, 300
 """Characters that are shown of each: ten results have some 3,000 tokens at most."""
+_FRAME: Final = 200
+"""More than there is of JSON around one of these, or of words around a tool's output."""
 _CROPPING: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="crop")
 """Images are decoded whole, so few at a time."""
 
@@ -186,6 +188,14 @@ def opening(size: tuple[int, int]) -> list[dict[str, str]]:
         {"role": "system", "content": system_prompt()},
         {"role": "user", "content": question},
     ]
+
+
+def most_told(limits: RolloutConfig) -> int:
+    """Characters that an episode tells a model at most: the opening, what tools give, hints."""
+    begin = sum(len(message["content"]) for message in opening((9999, 9999)))
+    results = limits.results * (_TITLE + _SNIPPET + _URL + _FRAME)
+    turn = _QUERY + _FRAME + len(NUDGE) + len(MUST_ANSWER)
+    return begin + limits.searches * results + limits.turns * turn
 
 
 async def play(

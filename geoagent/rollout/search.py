@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,6 +82,17 @@ def provider(settings: SearchConfig) -> SearchProvider:
     if settings.record is not None:
         return Recorder(Path(settings.record).expanduser(), live)
     return live
+
+
+def check(settings: SearchConfig) -> None:
+    """UsageError where the provider of these settings could not be made. Quick: nothing is sent,
+    built or written."""
+    if settings.replay is not None or settings.provider != "offline":
+        provider(replace(settings, record=None))
+    elif settings.documents is not None:
+        from geoagent.rollout.corpus import digest
+
+        digest(Path(settings.documents).expanduser())
 
 
 class Replay(SearchProvider):

@@ -121,5 +121,5 @@ def zoom(image: Image, bbox_2d: Sequence[float]) -> Image:
 def as_png(crop: Image) -> bytes:
     """A crop as a file that has every pixel as it is."""
     content = io.BytesIO()
-    crop.save(content, "PNG")
+    crop.save(content, "PNG", compress_level=1)  # a quarter of the time, 15 % more
     return content.getvalue()

@@ -35,9 +35,11 @@ IGNORED: Final = frozenset((
     "eval.batch_size",
     # whether a training ends early, not what it is until then
     "grpo.stop_early",
-    # how a geocoder or an agent is reached, not what it answers
+    # how a geocoder, a search service or an agent is reached, not what it answers
     "rewards.geocoder.key_file", "rewards.geocoder.cache", "rewards.geocoder.user_agent",
     "rewards.geocoder.min_delay_seconds",
+    "rollout.search.key_file", "rollout.search.cache", "rollout.search.min_delay_seconds",
+    "rollout.search.timeout_s", "rollout.search.patience_s", "rollout.search.record",
     "agent.url", "agent.token_variable", "agent.replicas", "agent.slots", "agent.threads",
     "agent.request_timeout_s", "agent.retries", "agent.patience_s", "agent.start_timeout_s",
     "agent.concurrency",
@@ -49,6 +51,8 @@ _SECTIONS: Final = frozenset(("sft", "judge", "grpo", "rewards", "agent", "eval"
 """Groups that only the stages below look at; all others count from `prepare` on."""
 _LATER: Final = frozenset(("model.dtype", "model.max_pixels"))
 """Keys of the other groups that count after `prepare`."""
+_OF_EVAL: Final = frozenset(("rollout.eval",))
+"""Keys of the other groups that only evaluation looks at."""
 _OF_JUDGE_DATA: Final = (
     *("judge.start_from", "judge.threshold_km", "judge.draws", "judge.limit", "eval.engine"),
     *("grpo.temperature", "grpo.top_p", "grpo.max_completion_length"),
@@ -106,7 +110,7 @@ def _below(config: Config, stage: str, earlier: Collection[str]) -> list[str]:
 def _settings(config: Config, stage: str) -> dict[str, Any]:
     """What a stage's own work depends on, nested as in the configuration."""
     if stage == "prepare":
-        return {**_counting(config, "", _SECTIONS | _LATER), "judge": config.judge.path}
+        return {**_counting(config, "", _SECTIONS | _LATER | _OF_EVAL), "judge": config.judge.path}
     own: dict[str, Any] = {
         "model": {key.partition(".")[2]: value_of(config, key) for key in sorted(_LATER)},
     }
@@ -120,6 +124,8 @@ def _settings(config: Config, stage: str) -> dict[str, Any]:
     if stage in ("judge_data", "eval"):
         # Answers are put on the map by the geocoder, whichever rewards there are.
         own["geocoder"] = _counting(config.rewards.geocoder, "rewards.geocoder.")
+    if stage == "eval":
+        own["others"] = [value_of(config, key) for key in sorted(_OF_EVAL)]
     if stage == "eval" and config.eval.reward_samples:
         own["sampling"] = [config.grpo.temperature, config.grpo.top_p]
     if asks_agent(config, stage):

@@ -5,6 +5,7 @@ Written for ms-swift 4.6 (`tuner_type`, `external_plugins`, `swift.rewards`).
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -77,6 +78,8 @@ def _of_places(config: Config) -> Flags:
         flags["callbacks"] = [*_CALLBACKS, "geoagent_stop_early"]
     if config.rollout.train:
         flags |= {"multi_turn_scheduler": "geoagent_tools", "max_turns": config.rollout.turns}
+        if config.grpo.vllm:
+            flags["vllm_limit_mm_per_prompt"] = json.dumps({"image": 1 + config.rollout.crops})
     return flags
 
 

@@ -1,11 +1,14 @@
-"""What SFT learns of a model that may call tools (`rollout.train`): GeoVista's cold start."""
+"""What SFT learns beside chains of thought: trajectories of a model that may call tools
+(`rollout.train`, GeoVista's cold start), and to the tiny model how a judgement is written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from geoagent.data.prompt import coordinates_answer
 from geoagent.data.record import (
     RECORDS_FILE,
     Record,
@@ -15,7 +18,7 @@ from geoagent.data.record import (
     read_lines,
     read_records,
 )
-from geoagent.data.swift import tool_row
+from geoagent.data.swift import to_swift_rows, tool_row
 from geoagent.errors import UsageError
 from geoagent.files import read_jsonl, write_jsonl
 from geoagent.rollout.search import provider
@@ -24,6 +27,7 @@ from geoagent.run import Run
 if TYPE_CHECKING:
     from geoagent.config import Config
 
+_JUDGED_EACH: Final = 4
 FOLDER: Final = "trajectories"
 """In RUN/data, where a script plays those of the drawn sample, which has none."""
 
@@ -68,6 +72,33 @@ def _played(config: Config, run: Run, sample: Path) -> tuple[Path, list[Record]]
     search = provider(rollout.search)
     write_scripted_trajectories(sample, folder, rollout, search, data.train_split, data.limit)
     return folder, read_records(folder, data.train_split, strict=True)[0]
+
+
+def judgements(records: Sequence[Record], folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows in which the chain and answer of every fourth record are judged, in turn its own, which
+    are right, and those of a record of another country, which are wrong.
+
+    A pretrained model can answer whether something is true before it has learnt anything of ours.
+    A random one would never write either word, and RL-I would have nothing to choose from.
+    """
+    judged = [_judged(records, index) for index in range(0, len(records), _JUDGED_EACH)]
+    for record, row in zip(judged, to_swift_rows(judged, folder, "judge"), strict=True):
+        thought = f"<think>This is {record.city}, {record.country}.</think>"
+        said = {"role": "assistant", "content": f"{thought}<answer>{row['label']}</answer>"}
+        yield {"id": row["id"], "images": row["images"], "messages": [*row["messages"], said]}
+
+
+def _judged(records: Sequence[Record], index: int) -> Record:
+    record = records[index]
+    others = (one for one in (*records[index:], *records[:index]) if one.country != record.country)
+    wrong = next(others, None) if index // _JUDGED_EACH % 2 else None
+    said = wrong or record
+    extra = {
+        "predicted_cot": said.think or "",
+        "predicted_answer": coordinates_answer(said.latitude, said.longitude),
+        "label": wrong is None,
+    }
+    return replace(record, id=f"{record.id}#judged", extra=extra)
 
 
 def _with_lines(folder: Path, refused: Mapping[str, str]) -> list[Rejected]:

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.data.make_judge import Place, Pool, draw, predicted_records, write_judge
-from geoagent.data.record import DATASET_FILE, RECORDS_FILE, Record, image_root, read_records
+from geoagent.data.record import DATASET_FILE, RECORDS_FILE, image_root, read_records
 from geoagent.data.swift import write_swift_jsonl
 from geoagent.errors import UsageError
-from geoagent.evaluate.benchmark import Benchmark, Evaluation, predict_missing
 from geoagent.evaluate.models import choose
+from geoagent.evaluate.predicting import Benchmark, Predictions, predict_missing
 from geoagent.evaluate.rows import prediction
 from geoagent.files import new_folder, read_if_there, read_jsonl, write_json, write_jsonl
 from geoagent.geo.services import check, locator
+from geoagent.stages import rows_of
 from geoagent.train.prepare import dataset_folder
 
 if TYPE_CHECKING:
     from geoagent.config import Config
-    from geoagent.evaluate.completions import Key
     from geoagent.run import Run
 
 STAGE: Final = "judge_data"
@@ -40,6 +40,8 @@ def make_judge_data(run: Run) -> dict[str, Any]:
     OutageError if an online geocoder is away: predictions are kept.
     """
     config = run.config()
+    if config.judge.path is not None:
+        raise UsageError(f"judge.path: {config.judge.path} is the judge data; {STAGE} has no part")
     check(config.rewards.geocoder)
     candidate = choose(config, run, config.judge.start_from)
     pictures = _pictures(config, run)
@@ -47,13 +49,13 @@ def make_judge_data(run: Run) -> dict[str, Any]:
         STAGE, pictures, config.data.train_split, config.judge.draws, False, run.stage(STAGE)
     )
     settings = _settings(config)
-    evaluation = Evaluation(settings, run, benchmark, [candidate])
-    told = _Told(config, evaluation)
-    predict_missing(settings, [candidate], [evaluation], run.progress_file(STAGE), told.enough)
-    predictions = run.stage(STAGE) / "predictions.jsonl"
-    write_jsonl(predictions, told.rows())
-    write_json(predictions.with_name("made_with.json"), evaluation.made_with)
-    counts = _write_rows(config, run, pictures, predictions)
+    predictions = Predictions(settings, run, benchmark, [candidate])
+    told = _Told(config, predictions)
+    predict_missing(settings, [candidate], [predictions], run.progress_file(STAGE), told.enough)
+    file = run.stage(STAGE) / "predictions.jsonl"
+    write_jsonl(file, told.rows())
+    write_json(file.with_name("made_with.json"), predictions.made_with)
+    counts = _write_rows(config, run, pictures, file)
     return {"summary": _summary(candidate.name, counts), "model": candidate.name, **counts}
 
 
@@ -95,9 +97,9 @@ def _pictures(config: Config, run: Run) -> Path:
 class _Told:
     """The completions so far as rows of predictions, and whether judge.limit needs no more."""
 
-    def __init__(self, config: Config, evaluation: Evaluation) -> None:
-        self._evaluation = evaluation
-        self._records = {record.id: record for record in evaluation.records}
+    def __init__(self, config: Config, predictions: Predictions) -> None:
+        self._said = predictions.said
+        self._records = {record.id: record for record in predictions.records}
         self._locate = locator(config.rewards.geocoder)
         self._limit = config.judge.limit
         self._pool = Pool(self._records, config.judge.threshold_km)
@@ -110,24 +112,24 @@ class _Told:
         for row in self._from(self._counted):
             self._counted += 1
             self._pool.add(Place(0, self._counted), row)
-        return min(self._pool.counts[label] for label in (True, False)) >= self._limit // 2
+        needed = max(1, self._limit // 2)
+        return min(self._pool.counts[label] for label in (True, False)) >= needed
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row a completion; OutageError if a geocoder is away."""
         return self._from(0)
 
     def _from(self, first: int) -> Iterator[dict[str, Any]]:
-        texts: Mapping[Key, str] = self._evaluation.texts
-        for (model, number, name), text in islice(texts.items(), first, None):
-            record: Record = self._records[name]
-            yield {**prediction(model, record, text, self._locate), "draw": number}
+        for (model, number, name), text in islice(self._said.texts.items(), first, None):
+            row = prediction(model, self._records[name], text, self._locate)
+            yield {**row, "draw": number}
 
 
-def _write_rows(config: Config, run: Run, pictures: Path, predictions: Path) -> dict[str, Any]:
+def _write_rows(config: Config, run: Run, pictures: Path, file: Path) -> dict[str, Any]:
     """The drawn predictions as a dataset folder, and as rows for training; returns counts."""
     judge = config.judge
-    pool = Pool(predicted_records(pictures, [predictions]), judge.threshold_km)
-    for line, row in enumerate(read_jsonl(predictions), 1):
+    pool = Pool(predicted_records(pictures, [file]), judge.threshold_km)
+    for line, row in enumerate(read_jsonl(file), 1):
         pool.add(Place(0, line), row)
     try:
         pool.check()
@@ -137,10 +139,10 @@ def _write_rows(config: Config, run: Run, pictures: Path, predictions: Path) -> 
     chosen = draw(pool.entries, config.seed, judge.limit)
     folder = run.stage(STAGE) / "dataset"
     shutil.rmtree(folder, ignore_errors=True)
-    made_with = {"predictions": [str(predictions)], "seed": config.seed, "limit": judge.limit}
-    counts = write_judge(folder, [predictions], pictures, pool, chosen, made_with)
+    made_with = {"predictions": [str(file)], "seed": config.seed, "limit": judge.limit}
+    counts = write_judge(folder, [file], pictures, pool, chosen, made_with)
     records, _ = read_records(folder, check_images=False)
-    write_swift_jsonl(records, folder, "judge", run.stage(STAGE) / "judge.jsonl")
+    write_swift_jsonl(records, folder, "judge", rows_of(config, run, "judge"))
     return counts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,12 +17,12 @@ from geoagent.data.record import REJECTED_FILE, Record, Rejected, read_records
 from geoagent.data.swift import completion, write_swift_jsonl
 from geoagent.data.trajectory import has_trajectory
 from geoagent.errors import UsageError
-from geoagent.files import short, write_jsonl
+from geoagent.files import read_jsonl, short, write_jsonl
 from geoagent.geo.gazetteer import gazetteer
 from geoagent.progress import Progress
 from geoagent.rollout.search import provider
 from geoagent.run import Run
-from geoagent.train.coldstart import conversations, write_cold_start
+from geoagent.train.coldstart import conversations, judgements, write_cold_start
 
 if TYPE_CHECKING:
     from geoagent.config import Config
@@ -62,7 +63,7 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     summary += judged.pop("summary", "")
     if config.model.kind == "tiny":
         progress.update(1, "making the model")
-        _build_tiny(config, run, chains, "judge" in then)
+        _build_tiny(config, run, chains)
     progress.update(3, "done")
     return {
         "summary": summary,
@@ -90,13 +91,24 @@ def _write_sft(
     if config.rollout.train:
         return write_cold_start(config, run, folder, records)
     answer = config.data.answer
-    return write_swift_jsonl(records, folder, "sft", run.dataset("sft"), answer), []
+    learnt = write_swift_jsonl(records, folder, "sft", run.dataset("sft"), answer)
+    if learnt and _shows_judging(config):
+        chains = [record for record in records if record.think is not None]
+        rows = chain(read_jsonl(run.dataset("sft")), judgements(chains, folder))
+        write_jsonl(run.dataset("sft"), rows)
+    return learnt, []
 
 
-def _build_tiny(config: Config, run: Run, chains: list[Record], judges: bool) -> None:
+def _shows_judging(config: Config) -> bool:
+    """Whether the tiny model learns how a judgement is written, as it has to before RL-I. Not by
+    the stages to come: runs of a sweep share what is prepared."""
+    return config.model.kind == "tiny" and config.data.answer == "coordinates"
+
+
+def _build_tiny(config: Config, run: Run, chains: list[Record]) -> None:
     from geoagent.train.tiny import build_tiny
 
-    texts: Iterable[str] = _texts(chains, config.data.answer, judges)
+    texts: Iterable[str] = _texts(chains, config.data.answer, _shows_judging(config))
     if config.rollout.train:
         texts = conversations(run)
     build_tiny(run.model, config.model.tiny, texts, config.seed)

@@ -19,9 +19,9 @@ from geoagent.data.record import (
     RECORDS_FILE,
     REJECTED_FILE,
     Record,
+    chosen_records,
     find_image,
     image_root,
-    read_records,
     reason_kind,
 )
 from geoagent.data.trajectory import IMAGES, TRAJECTORY, with_trajectory
@@ -135,10 +135,7 @@ class TrajectoryMaking:
         self._task = task
         self._lock = threading.Lock()
         self._root = image_root(source)
-        self.records, self.rejected = read_records(source, split, limit, check_images=False)
-        if not self.records:
-            chosen = f" in split '{split}'" if split else ""
-            raise UsageError(f"{source}: no usable record{chosen}; see geoagent data check")
+        self.records, self.rejected = chosen_records(source, split, limit)
         self.outcome = Outcome(len(self.records))
 
     @property

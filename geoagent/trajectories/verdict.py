@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from geoagent.answer import Completion, parse
 from geoagent.evaluate.rows import located
+from geoagent.evaluate.rules import LEVELS
 from geoagent.geo.distance import great_circle_km
 from geoagent.geo.regions import finest_level
 from geoagent.rewards.format import Format
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from geoagent.data.record import Record
     from geoagent.rollout.environment import Turn
 
-LEVELS: Final = ("country", "region", "city")
 _RUN: Final = ("zoom", "search")
 """What became of a call that was run."""
 
@@ -26,7 +26,7 @@ class Standard:
     """What is asked of an episode: an answer that is right down to `level`, by the rules of the
     hierarchical reward, or, with `within_km`, no further away than that; and so many calls."""
 
-    level: str = "city"
+    level: str = LEVELS[-1]
     within_km: float | None = None
     calls: int = 1
 

@@ -78,31 +78,28 @@ matches() { # NAME PATTERN…
   return 1
 }
 
-# Names of variables that are let in.
-list_let_in() {
-  let=()
-  local entry name
+# Before what is set from here, which counts: variables that are let in.
+let_variables_in() {
+  local entry name let=()
   while IFS= read -r -d '' entry; do
     name=${entry%%=*}
     [[ $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || continue
     if matches "$name" "${named[@]}" || { matches "$name" "${let_in[@]}" && ! matches "$name" "${kept_out[@]}"; }; then
-      let+=("$name")
+      let+=("$entry")
     fi
   done < <(env -0)
+  inside=("${let[@]}" "${inside[@]}")
 }
 
 # Through the environment, never on the command line, which everybody on the node can read.
 run_apptainer() {
-  local program name bind
+  local program entry bind
   program=$(command -v apptainer || command -v singularity) ||
     refuse "there is no apptainer here: load its module (cluster.modules), $elsewhere"
   start_relay
-  for name in "${let[@]}"; do
-    export "APPTAINERENV_$name=${!name}" "SINGULARITYENV_$name=${!name}"
-  done
   [[ -n $commands ]] && inside+=("PREPEND_PATH=$commands")
-  for name in "${inside[@]}"; do
-    export "APPTAINERENV_${name?}" "SINGULARITYENV_${name?}"
+  for entry in "${inside[@]}"; do
+    export "APPTAINERENV_${entry?}" "SINGULARITYENV_${entry?}"
   done
   local options=(--cleanenv --home "$scratch/home" --pwd "$folder")
   ((gpus > 0)) && options+=(--nv)
@@ -127,15 +124,14 @@ unpack() {
 }
 
 run_charliecloud() {
-  local name bind target root=$kept/$digest
+  local entry bind target root=$kept/$digest
   command -v ch-run > /dev/null || refuse "there is no ch-run here: load its module (cluster.modules), $elsewhere"
   unpack "$root"
   start_relay
-  for name in "${let[@]}"; do # a file has a variable a line
-    [[ ${!name} == *$'\n'* ]] || printf '%s=%s\n' "$name" "${!name}"
-  done > "$scratch/environment"
   inside+=("HOME=$scratch/home" "PATH=${commands:+$commands:}${python%/*}:/usr/local/bin:/usr/bin:/bin")
-  printf '%s\n' "${inside[@]}" >> "$scratch/environment"
+  for entry in "${inside[@]}"; do # a file has a variable a line
+    [[ $entry == *$'\n'* ]] || printf '%s\n' "$entry"
+  done > "$scratch/environment"
   export USER=${USER:-$(id -un)} TMPDIR=/tmp # it wants the one, and takes the other for the image's /tmp
   local options=(--cd "$folder" --env-no-expand '--unset-env=*' "--set-env=$scratch/environment")
   for bind in "${binds[@]}" "$scratch"; do
@@ -157,6 +153,6 @@ inside+=(
   "TMPDIR=$scratch/tmp" "XDG_CACHE_HOME=$scratch/cache"
   "HF_HOME=$scratch/cache/huggingface" "TRITON_CACHE_DIR=$scratch/cache/triton"
 )
-list_let_in
+let_variables_in
 "run_$runtime" "$@"
 refuse "$runtime could not be started"

@@ -11,7 +11,7 @@ from geoagent.sweep.definition import Trial
 from geoagent.sweep.keys import short
 from geoagent.sweep.points import SHARED
 
-_COMMON = ("prepare", "sft")
+_COMMON = ("prepare", "sft", "judge_data")
 """Have a folder of their own even for one trial: points that are added later find them there."""
 
 

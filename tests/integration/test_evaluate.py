@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from geoagent import cli
-from geoagent.config import Config, TinyModelConfig, to_yaml
+from geoagent.config import Config, to_yaml
 from geoagent.data.prompt import QUESTION
 from geoagent.errors import UsageError
 from geoagent.evaluate import __main__ as program
@@ -20,19 +20,9 @@ from geoagent.evaluate.predict import VISION_TOKENS, Predictor
 from geoagent.files import write_jsonl
 from geoagent.run import Run
 from geoagent.train.checkpoints import seal
+from tests.integration.tiny import tiny
 
 PIXELS = 112 * 112
-TINY = TinyModelConfig(
-    hidden_size=32,
-    layers=2,
-    heads=2,
-    kv_heads=1,
-    vision_hidden_size=32,
-    vision_depth=2,
-    vision_heads=2,
-    vocabulary=512,
-    image_size=112,
-)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "data" / "records.jsonl", [*rows, {**rows[0], "id": "t", "split": "train"}]
     )
     texts = [f"system\nYou are a helpful assistant.\nuser\n{QUESTION}\nassistant\n"] * 20
-    build_tiny(folder / "model", TINY, texts, seed=1)
+    build_tiny(folder / "model", tiny(112), texts, seed=1)
     generation = folder / "model" / "generation_config.json"  # published ones ban nothing
     settings = json.loads(generation.read_text())
     del settings["suppress_tokens"]
@@ -73,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config_for(folder: Path) -> Config:
     config = Config()
     config.model.kind, config.model.dtype, config.model.max_pixels = "tiny", "float32", PIXELS
-    config.model.tiny = TINY
+    config.model.tiny = tiny(112)
     config.data.name, config.data.path = "test", str(folder / "data")
     config.rewards.weights = dict.fromkeys(config.rewards.weights, 0.0) | {"format": 1.0}
     config.eval.batch_size, config.eval.max_new_tokens = 3, 12

@@ -10,26 +10,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from geoagent.config import Config, RolloutConfig, TinyModelConfig
+from geoagent.config import Config, RolloutConfig
 from geoagent.errors import OutageError, UsageError
 from geoagent.evaluate.models import Candidate
 from geoagent.evaluate.predict import Predictor
 from geoagent.rollout.environment import MUST_ANSWER, Episode, play_together
+from tests.integration.tiny import tiny
 from tests.unit.rollout.provider import Shelf, hit
 from tests.unit.rollout.reader import call
 
 PIXELS = 56 * 56
-TINY = TinyModelConfig(
-    hidden_size=32,
-    layers=2,
-    heads=2,
-    kv_heads=1,
-    vision_hidden_size=32,
-    vision_depth=2,
-    vision_heads=2,
-    vocabulary=512,
-    image_size=56,
-)
 ZOOM = "<think>A sign.</think>" + call("image_zoom_in_tool", bbox_2d=[10, 10, 200, 200])
 SEARCH = "<think>It says Huaraz.</think>" + call("search_web", query="Huaraz")
 ANSWER = "<think>So it is.</think><answer>Peru; Ancash; Huaraz</answer>"
@@ -42,7 +32,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     from geoagent.train.tiny import build_tiny
 
     folder = tmp_path_factory.mktemp("rollout") / "model"
-    build_tiny(folder, TINY, ["You are a helpful assistant."] * 20, seed=1)
+    build_tiny(folder, tiny(56), ["You are a helpful assistant."] * 20, seed=1)
     config = Config()
     config.model.kind, config.model.dtype = "tiny", "float32"
     return Predictor(Candidate("base", str(folder)), config.model, PIXELS)

@@ -656,6 +656,30 @@ def test_data_check_warns_of_chains_that_are_not_json(
     )
 
 
+def test_data_check_warns_of_trajectories_that_cannot_be_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (28, 28)).save(tmp_path / "a.jpg")
+    turns = [
+        {"role": "user", "content": "<image>Where?"},
+        {"role": "assistant", "content": "<think>So.</think><answer>Peru</answer>"},
+    ]
+    good = {"image": "a.jpg", "latitude": 1, "longitude": 2, "trajectory": turns}
+    images = (["a.jpg"], ["a.jpg", "b.jpg"], ["a.jpg", "../../etc/passwd"])
+    write_jsonl(
+        tmp_path / "records.jsonl",
+        [{**good, "id": number, "images": names} for number, names in enumerate(images)],
+    )
+    assert cli.main(["data", "check", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert (summary["with_trajectory"], summary["trajectories_not_usable"]) == (3, 2)
+    assert captured.err == (
+        f"warning: {tmp_path / 'records.jsonl'}: 2 rows with a trajectory that cannot be trained "
+        "on, the first with id 1: trajectory: 1 times <image> for 2 images\n"
+    )
+
+
 # --- locate ----------------------------------------------------------------------------------
 
 

@@ -76,6 +76,10 @@ def test_weights_are_merged_by_name() -> None:
 
 
 WRONG = {
+    "stages=[sftt]": "stages: unknown stage 'sftt'; did you mean sft?",
+    "judge.weights.spatail=1": "judge.weights.spatail: unknown reward; did you mean spatial?",
+    "judge.generations=3": "judge.generations: 3 does not divide the completions of a step",
+    "judge.start_from=grpo": "judge.start_from: 'grpo' is none of sft, base",
     "grpo.generatoins=4": "grpo.generatoins: unknown key; did you mean grpo.generations?",
     "generations=4": "generations: unknown key; did you mean grpo.generations?",
     "modle.kind=tiny": "modle: unknown key; did you mean model?",

@@ -13,7 +13,7 @@ import pytest
 from geoagent.config import GROUPS, REWARD_NAMES, all_keys
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = "prepare|sft|grpo|eval|agent"
+STAGES = "prepare|sft|judge_data|judge|grpo|eval|agent"
 
 
 @pytest.fixture
@@ -37,6 +37,11 @@ def test_every_key_is_on_the_page(reference: ModuleType) -> None:
     assert [key for key, name in typed.items() if name not in shown] == []
 
 
+def test_every_key_has_its_sentence(reference: ModuleType) -> None:
+    rows = [line.split(" | ") for line in _page(reference).splitlines() if line[:3] == "| `"]
+    assert [cells[0] for cells in rows if len(cells) == 4 and not cells[3].strip(" |")] == []
+
+
 def test_what_stands_for_names_is_listed(reference: ModuleType) -> None:
     page = _page(reference)
     stages = ", ".join(f"`{stage}`" for stage in STAGES.split("|"))
@@ -48,9 +53,10 @@ def test_what_stands_for_names_is_listed(reference: ModuleType) -> None:
 def test_rows_have_default_range_and_docstring(reference: ModuleType) -> None:
     page = _page(reference)
     assert "| `grpo.generations` | 8 | integer ≥ 2 | Group size G: " in page
+    assert "| `judge.generations` | 8 | integer ≥ 2 | Group size G: " in page  # of PolicyConfig
     assert "| `grpo.top_p` | 1.0 | number > 0, ≤ 1 |" in page
     assert "| `sft.deepspeed` | `zero3` | `zero0`, `zero1`, `zero2`, `zero3`, null |" in page
-    assert "| `sft.lora.rank`, `grpo.lora.rank` | 64 | integer ≥ 0 |" in page
+    assert "| `sft.lora.rank`, `judge.lora.rank`, `grpo.lora.rank` | 64 | integer ≥ 0 |" in page
 
 
 @pytest.mark.parametrize("before", ["# an older page\n", None], ids=["older", "missing"])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 ROWS_FILE: Final = "rows.jsonl"
 SETTINGS_FILE: Final = "settings.json"
+FIGURES_FILE: Final = "figures.json"
 _FORM: Final = 2
 """Counts up when the same inputs get another score."""
 _AT_ONCE: Final = 32
@@ -54,6 +55,10 @@ class Parts:
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         append_jsonl(self._file, rows)
+
+    def write_figures(self, figures: Mapping[str, Any]) -> None:
+        """Keep what a report shows: the figures of all rows and of each model."""
+        write_json(self._file.with_name(FIGURES_FILE), figures)
 
     def finish(self, rows: Sequence[dict[str, Any]]) -> None:
         """Keep these rows and no older ones of the same predictions."""

@@ -208,6 +208,39 @@ def test_pictures_are_sent_as_boxes_count_them(tmp_path: Path) -> None:
     assert b"Eiffel" not in base64.b64decode(sent.partition(",")[2])
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tries", "0"], "0: 1 or more"),
+        (["--at-least-calls", "-1"], "at-least-calls"),
+        (["--at-least-calls", "x"], "x: a whole number, 0 or more"),
+        (["--temperature", "nan"], "nan: a number from 0 to 2"),
+        (["--within-km", "far"], "far: a number from 0 to 20100"),
+        (["--within-km", "5", "--level", "city"], "not allowed with"),
+        (["--url", "nonsense"], "'nonsense' is no address"),
+        (["rollout.turns=0"], "rollout.turns"),
+        (["rollout.search.provider=tavily"], "GEOAGENT_SEARCH_KEY"),
+        (["--split", "none"], "no usable record in split 'none'"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_anything_is_asked(
+    stub: Stub,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    source, folder, server = dataset(tmp_path / "set"), tmp_path / "out", stub(GOOD)
+    asked = ["--url", server.endpoint.url, "--model", "m", *words]
+    assert main(["data", "make-trajectories", str(source), str(folder), *asked]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert server.requests == []
+    assert not folder.exists()
+
+
 # --- what is kept ----------------------------------------------------------------------------
 
 

@@ -28,6 +28,10 @@ from geoagent.run import Run
 PARIS = (48.85341, 2.3488)
 LYON = (45.74846, 4.84671)
 LIMA = (-12.04318, -77.02824)
+ROW_COLUMNS = (
+    *("label", "predicted_cot", "predicted_answer"),
+    *("completion", "predicted_latitude", "predicted_longitude"),
+)
 
 
 def record(name: str = "a", point: tuple[float, float] = PARIS, country: str = "France") -> Record:
@@ -84,9 +88,10 @@ def test_a_chain_and_an_answer_are_only_data(chain: str, answer: str) -> None:
 
 
 def test_a_long_chain_does_not_push_the_question_out() -> None:
-    asked = judge_question("clue " * 10_000, "France; " * 1000)
-    assert len(asked) < 5000
-    assert asked.endswith("give <answer>True</answer> or <answer>False</answer>.")
+    for letter in ("a", "é", "東", "🚗"):
+        asked = judge_question(f"{letter} " * 10_000, letter * 1000)
+        assert 8000 < len(asked.encode()) < 8900
+        assert asked.endswith("give <answer>True</answer> or <answer>False</answer>.")
     assert "(nothing)" in judge_question("", "Peru")
 
 
@@ -117,6 +122,26 @@ def test_a_row_that_cannot_be_used_says_why(column: str, value: Any, reason: str
     extra = {"label": True, "predicted_cot": "", "predicted_answer": "Peru", column: value}
     with pytest.raises(ValueError, match=reason):
         to_judge(extra)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(ROW_COLUMNS, JSON)))
+def test_any_row_is_read_or_refused(row: dict[str, Any]) -> None:
+    for read in (to_judge, read_prediction):
+        refused, shown = "", ""
+        try:
+            found = read(row)
+            shown = judge_question(found.chain, found.answer)
+        except ValueError as error:
+            refused = str(error)
+        assert shown.isprintable()
+        assert bool(shown) != any(refused.startswith(name) for name in ROW_COLUMNS)
 
 
 # --- labels ----------------------------------------------------------------------------------
@@ -300,7 +325,7 @@ def test_a_folder_of_judge_data(
         "predictions": 5,
         "predicted_true": 1,
         "predicted_false": 3,
-        "dropped": {"told before": 1, "not drawn": 2},
+        "dropped": {"no answer": 0, "told before": 1, "not drawn": 2},
         "refused": 0,
     }
     assert captured.err.startswith("warning: 2 pictures of split 'heldout': a model")

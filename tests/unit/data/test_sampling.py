@@ -18,6 +18,7 @@ from geoagent.data.annotations import ELEMENTS
 from geoagent.data.pool import _EXAMPLES, named, read_pool
 from geoagent.data.record import NOT_UTF8, read_records, reason_kind
 from geoagent.data.sampling import Source, sample
+from geoagent.data.trajectory import trajectory_row
 from geoagent.errors import UsageError
 from geoagent.files import write_json, write_jsonl
 from geoagent.geo.cells import COLUMNS, ROWS, cell_of, populations
@@ -101,6 +102,33 @@ def test_splits_are_not_mixed_without_a_word(tmp_path: Path) -> None:
         sample([Source(source, 9)], tmp_path / "out")
     sample([Source(source, 9)], tmp_path / "out", split="train")
     assert {row["split"] for row in written(tmp_path / "out")} == {"train"}
+
+
+def test_trajectories_come_with_their_crops(tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "content": "<image>Where? <image>"},
+        {"role": "assistant", "content": "<think>So.</think><answer>Peru</answer>"},
+    ]
+    sources = []
+    for name, color in (("one", "red"), ("two", "blue")):
+        crops = [{"image": f"crops/{n}.png", "color": color} for n in range(40)]
+        lines = [
+            {**row, "trajectory": turns, "images": [row["image"], crops[n]["image"]]}
+            for n, row in enumerate(rows(4)[:30])
+        ]
+        folder = dataset(tmp_path / name, [*lines, *crops])
+        write_jsonl(folder / "records.jsonl", [*lines, {**lines[0], "id": "lost", "images": lines}])
+        sources.append(Source(folder, 5))
+    sample(sources, tmp_path / "out")
+    records, _ = read_records(tmp_path / "out", strict=True)
+    assert len(records) == 10
+    for record in records:
+        row = trajectory_row(record, tmp_path / "out")
+        with Image.open(row["images"][1]) as crop:
+            red = crop.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+        assert red == record.id.startswith("one-")
+    sample(sources[:1], tmp_path / "single")
+    assert trajectory_row(read_records(tmp_path / "single")[0][0], tmp_path / "single")
 
 
 def test_annotations_come_with_their_images(source: Path, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from geoagent.data.record import Record
@@ -112,3 +114,32 @@ def test_a_crop_that_is_lost_or_broken_is_refused(root: Path) -> None:
     (root / "crops/a-1.png").write_bytes((root / "crops/a-1.png").read_bytes()[:60])
     with pytest.raises(ValueError, match=r"'crops/a-1\.png' cannot be decoded"):
         trajectory_row(record(), root)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+TURN = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.sampled_from(["user", "gpt", "system", ANSWER, "<image>", "<image>Where?"]) | JSON
+        for name in ("role", "content", "from", "value")
+    },
+)
+
+
+@given(
+    trajectory=JSON | st.lists(TURN | JSON, max_size=5),
+    images=JSON | st.lists(st.sampled_from(["a.png", "b.png"]), max_size=3),
+    system=JSON,
+)
+def test_whatever_a_dataset_holds_is_read_or_refused(**extra: Any) -> None:
+    try:
+        found = read_trajectory(record(**extra))
+    except ValueError:
+        return
+    assert found.images[0] == "a.png"
+    tags = sum(message["content"].count("<image>") for message in found.messages)
+    assert tags == len(found.images)

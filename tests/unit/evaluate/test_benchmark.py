@@ -331,9 +331,10 @@ def test_another_engine_predicts_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class FakeVllm(predictor):  # type: ignore[misc, valid-type]
-        def __init__(self, candidate: Any, config: Any, *sizes: int) -> None:
+        def __init__(self, candidate: Any, config: Any, *sizes: Any) -> None:
             super().__init__(candidate, config, sizes[0])
-            assert sizes == (Config().model.max_pixels, Config().eval.max_new_tokens, 2)
+            bounds = (Config().model.max_pixels, Config().eval.max_new_tokens, 2)
+            assert sizes == (*bounds, None)  # without tools
 
     monkeypatch.setattr("geoagent.evaluate.vllm.VllmPredictor", FakeVllm)
     run = make_run()
@@ -496,6 +497,19 @@ def test_models_of_a_run(make_run: Callable[..., Run]) -> None:
     assert found[2].adapters == str(adapters)
     assert choose(run.config(), run) == found[2]
     assert choose(run.config(), run, "sft") == found[1]
+
+
+def test_what_judging_made_is_a_model_of_a_run(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    judged, adapters = run.checkpoints("judge") / "checkpoint-7", run.checkpoints("grpo")
+    for folder in (judged, adapters / "checkpoint-9"):
+        checkpoint(folder)
+    write_json(adapters / "checkpoint-9" / "adapter_config.json", {})
+    config = run.config()
+    config.grpo.start_from = "judge"
+    found = candidates(config, run)
+    assert [candidate.name for candidate in found] == ["base", "sft", "judge", "grpo"]
+    assert found[3].model == found[2].model == str(judged)
 
 
 def test_only_the_last_model(

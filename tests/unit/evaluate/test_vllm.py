@@ -10,13 +10,24 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.numpy import save_file
 
-from geoagent.config import Config
+from geoagent.config import Config, RolloutConfig
 from geoagent.errors import UsageError
 from geoagent.evaluate.models import Candidate
 from geoagent.evaluate.predict import _reason, predictor
-from geoagent.evaluate.vllm import _check_adapters, _forbid_vision_tokens, _rank, _room
+from geoagent.evaluate.vllm import (
+    _check_adapters,
+    _forbid_vision_tokens,
+    _rank,
+    _room,
+    context,
+    most_images,
+)
+from geoagent.rollout.environment import Episode, most_told, play_together
+from tests.unit.rollout.provider import Shelf, hit
+from tests.unit.rollout.reader import call
 
 LANGUAGE = "base_model.model.model.language_model.layers.0.mlp.up_proj.lora_A.weight"
 VISION = "base_model.model.model.visual.blocks.0.attn.proj.lora_A.weight"
@@ -92,6 +103,26 @@ def test_every_request_bans_the_vision_tokens_that_there_are() -> None:
     engine = Engine()
     _forbid_vision_tokens(engine, Tokenizer())
     assert engine._prepare_generation_config("x").bad_words == ["<|vision_end|>", "<|image_pad|>"]
+
+
+def test_room_for_all_that_an_episode_can_have(tmp_path: Path) -> None:
+    """Played with the longest results and arguments there can be, in a vocabulary of characters."""
+    assert context(784 * 100, 50, None) == 100 + 512 + 50
+    limits = RolloutConfig(turns=5, crops=2, searches=2, results=3)
+    long = Shelf({"q" * 400: [hit("t" * 900, "s" * 900, "u" * 900)] * 20})
+    file = tmp_path / "a.png"
+    Image.new("RGB", (500, 400)).save(file)
+    zoom = call("image_zoom_in_tool", bbox_2d=[1.123456, 1, 400, 300], label="l" * 900)
+    search = call("search_web", query="q" * 400)
+    said = [zoom, search, search, zoom, "x"]
+    episode = Episode(file, limits, long)
+    play_together([episode], lambda live: [said[len(live[0].turns)]])
+    assert (episode.crops, episode.searches) == (2, 2)
+    told = sum(len(m["content"]) for m in episode.messages if m["role"] != "assistant")
+    assert told <= most_told(limits) < told + 4000
+    room = context(784 * 100, 50, limits)
+    assert room >= 3 * 100 + told + 5 * 50
+    assert most_images(limits) == len(episode.images) == 3
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ import pytest
 from geoagent.config import to_yaml
 from geoagent.errors import OutageError
 from geoagent.evaluate import __main__ as program
-from geoagent.evaluate import benchmark
+from geoagent.evaluate import predicting
 from geoagent.evaluate.benchmark import evaluate, predict
 from geoagent.evaluate.completions import Shard
 from geoagent.files import read_jsonl, write_jsonl
 from geoagent.run import Run
 from tests.unit.evaluate.test_benchmark import (  # noqa: F401, make_run is a fixture
+    events_of,
     kept,
     make_run,
     result_of,
@@ -56,7 +57,7 @@ class Caller:
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     shelf = Shelf({"Huaraz": [hit("Huaraz", "a city in Peru", "x:1")]})
-    monkeypatch.setattr(benchmark, "provider", lambda settings: shelf)
+    monkeypatch.setattr(predicting, "provider", lambda settings: shelf)
     return shelf
 
 
@@ -109,6 +110,14 @@ def test_rows_have_the_whole_trace(
     assert models["base"]["tools"] == {"turns": 1, "crops": 0, "searches": 0, "answered": 0}
     told = "SFT: 3.0 turns, 1.0 crops and 1.0 searches an image; 100% ended with an answer"
     assert told in capsys.readouterr().out
+
+
+def test_tensorboard_has_all_turns(run: Run, shelf: Shelf, caller: type[Caller]) -> None:
+    assert program.main(["--run", str(run.path)]) == 0
+    events = events_of(run, "sft")
+    assert [event.value for event in events.Scalars("eval/tools_turns")] == [3.0]
+    text = events.Tensors("best/1/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert text.index("A sign.") < text.index("It says Huaraz.") < text.index("Found.")
 
 
 def test_each_turn_of_a_batch_is_sampled_with_a_seed_of_its_own(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+
+from tests.loopback import Loopback, Reply, Request
 
 KEY = "s3cret/key+with=signs"
 
@@ -25,7 +23,7 @@ Given = int | bytes | None
 """A status to fail with, a body, or None to close the connection without a word."""
 
 
-class GeocodingServer:
+class GeocodingServer(Loopback):
     """Answers what it knows; `answer(query, number)` may return a Given instead of "": anything
     wrong that a server can do. `queries` are those that came, in order."""
 
@@ -33,48 +31,24 @@ class GeocodingServer:
         self.answer: Callable[[str, int], Given | str] = lambda query, number: ""
         self.queries: list[str] = []
         self.agents: set[str] = set()
-        self._lock = threading.Lock()
-        stub = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                address = urlsplit(self.path)
-                asked = parse_qs(address.query, keep_blank_values=True)
-                query = asked["q"][0]
-                with stub._lock:
-                    stub.queries.append(query)
-                    stub.agents.add(self.headers["User-Agent"])
-                    number = len(stub.queries)
-                given = stub.answer(query, number)
-                if address.path.startswith("/geocode") and asked.get("key") != [KEY]:
-                    given = 401
-                if given == "":
-                    given = json.dumps(_FORMS[address.path](query)).encode()
-                if given is not None:
-                    self._send(given)
-
-            def _send(self, given: Given | str) -> None:
-                body = given if isinstance(given, bytes) else b'{"error": "made to fail"}'
-                with suppress(OSError):  # the client has gone
-                    self.send_response(given if isinstance(given, int) else 200)
-                    self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def reply(self, request: Request) -> Reply:
+        query = request.query["q"][0]
+        with self.lock:
+            self.queries.append(query)
+            self.agents.add(request.headers["User-Agent"])
+            number = len(self.queries)
+        given = self.answer(query, number)
+        if request.path.startswith("/geocode") and request.query.get("key") != [KEY]:
+            given = 401
+        if given == "":
+            given = json.dumps(_FORMS[request.path](query)).encode()
+        if isinstance(given, bytes):
+            return Reply(body=given)
+        if isinstance(given, int):
+            return Reply(given, b'{"error": "made to fail"}')
+        return Reply(hang_up=True)
 
 
 def _nominatim(query: str) -> Any:

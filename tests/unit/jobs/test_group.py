@@ -235,6 +235,7 @@ def test_status_of_a_group(
     assert asked.read_text() == "once\n"  # not once a run
     rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     for row in (
+        "run prepare sft grpo eval",  # not those that no run has
         "seed-0 finished 01:30 waiting submitted submitted",
         "seed-1 failed cancelled submitted submitted",
         "seed-2 running 1/3 waiting submitted submitted",

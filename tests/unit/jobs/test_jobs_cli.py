@@ -39,6 +39,45 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("recipe", "stages"),
+    [
+        ("demo", ["prepare", "sft", "grpo", "eval"]),
+        ("gre_demo", ["prepare", "sft", "judge_data", "judge", "grpo", "eval"]),
+    ],
+)
+def test_without_a_stage_it_is_those_of_the_recipe(
+    recipe: str, stages: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "--dry-run", f"recipe={recipe}", "cluster=local", f"runs_dir={tmp_path}"]
+    assert main(words) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "geoagent." in line]
+    assert [row[0] for row in rows if row[0] != "agent"] == stages
+
+
+def test_a_run_goes_on_with_the_stages_that_it_began_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recipe=demo", "stages=[sft]", f"runs_dir={tmp_path}", "name=x"]
+    run = new_run(resolve(words), tmp_path / "x")
+    write_json(run.done_file("prepare"), {})
+    assert main(["submit", "--resume", "--dry-run", "name=x", f"runs_dir={tmp_path}"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "geoagent." in line]
+    assert [row[0] for row in rows] == ["sft"]
+
+
+def test_a_dry_run_of_judging_says_what_is_judged_and_what_is_paid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "judge", "--dry-run", "recipe=gre_demo", f"runs_dir={tmp_path}"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "judge_data: 1 prediction of sft a picture, true within 750 km, transformers\n" in shown
+    assert "rewards of judge: judge 1, format 1\n" in shown
+    assert main([*words, "judge.path=/no/such"]) == 2
+    assert "error: judge.path: /no/such" in capsys.readouterr().err
+
+
 def test_a_dry_run_tells_what_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +114,11 @@ def test_a_dry_run_tells_what_is_left_out(
         ),
         (["submit", "grpo", "recipe=demo", "grpo.vllm=true"], "grpo.vllm: the package vllm is"),
         (["submit", "eval", "recipe=demo", "eval.engine=vllm"], "eval.engine: the package vllm is"),
+        (["submit", "judge", "recipe=gre_demo", "judge.vllm=true"], "judge.vllm: the package vllm"),
+        (
+            ["submit", "judge_data", "recipe=gre_demo", "eval.engine=vllm"],
+            "eval.engine: the package vllm is",
+        ),
         (["submit", "grpo", "recipe=demo", "agent.model=/no.gguf"], "/no.gguf: no such file"),
         (
             ["submit", "eval", "recipe=demo", "rewards.semantic.model=./nowhere"],
@@ -157,6 +201,19 @@ def test_a_benchmark_of_its_own_is_looked_at_too(
     assert f"eval.path: {folder}: no usable record in split 'heldout' (data.eval_split)" in told
     assert main([*words[:-1], f"eval.path={tmp_path}/none"]) == 2
     assert "eval.path: " in capsys.readouterr().err
+
+
+def test_judge_data_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge = {"label": True, "predicted_cot": "Signs.", "predicted_answer": "Peru; Ancash"}
+    folder, other = dataset(tmp_path / "judge", judge), dataset(tmp_path / "other", {})
+    words = ["submit", "judge", "--dry-run", "recipe=demo", "judge.vllm=false"]
+    assert main([*words, f"judge.path={folder}"]) == 0
+    capsys.readouterr()
+    assert main([*words, f"judge.path={other}"]) == 2
+    told = capsys.readouterr().err
+    assert f"judge.path: {other}: no row of judge data in split 'train' (predicted_cot: " in told
+    assert main([*words, f"judge.path={tmp_path}/none"]) == 2
+    assert "judge.path: " in capsys.readouterr().err
 
 
 def test_a_long_dataset_is_left_to_prepare(tmp_path: Path) -> None:

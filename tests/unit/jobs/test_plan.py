@@ -39,6 +39,48 @@ def test_grpo_from_base_does_not() -> None:
     assert names(plan) == ["prepare", "grpo"]
 
 
+GRE = ["recipe=gre_demo"]
+
+
+def test_judging_brings_along_what_it_judges_and_who_said_it() -> None:
+    plan = make_plan(resolve(GRE), ["grpo"])
+    assert names(plan) == ["prepare", "sft", "judge_data", "judge", "grpo"]
+    assert [stage.after for stage in plan.stages][1:] == [
+        ("prepare",),
+        ("sft",),
+        ("judge_data",),
+        ("judge",),
+    ]
+    assert plan.stages[2].module == ("geoagent.train", "judge_data")
+    assert [note.partition(",")[0] for note in plan.notes] == [
+        "judge goes on from sft",
+        "judge goes on from judge_data",
+        "grpo goes on from judge",
+    ]
+
+
+def test_what_has_finished_brings_nothing_along() -> None:
+    done = ["prepare", "judge"]
+    assert names(make_plan(resolve(GRE), ["grpo"], done)) == ["grpo"]
+    judged = make_plan(resolve(GRE), ["judge"], ["prepare", "sft", "judge_data"])
+    assert names(judged) == ["judge"]
+
+
+def test_judge_data_that_is_there_is_not_made() -> None:
+    given = resolve([*GRE, "judge.path=data/judge"])
+    assert names(make_plan(given, ["judge"])) == ["prepare", "sft", "judge"]
+    base = resolve([*GRE, "judge.start_from=base"])
+    assert names(make_plan(base, ["judge"])) == ["prepare", "judge_data", "judge"]
+
+
+def test_rewards_of_judge_are_its_own() -> None:
+    asked = resolve(["recipe=demo", "judge.weights.consistency=1", "judge.lora.rank=0"])
+    plan = make_plan(asked, ["judge"])
+    assert [stage.name for stage in plan.stages if stage.needs_agent] == ["judge"]
+    plain = make_plan(resolve(["recipe=demo"]), ["judge", "grpo"])
+    assert [stage.name for stage in plain.stages if stage.needs_agent] == ["grpo"]
+
+
 def test_finished_stages_are_left_out() -> None:
     plan = make_plan(resolve(["recipe=demo"]), ["sft", "grpo"], ["prepare", "sft"])
     assert names(plan) == ["grpo"]
@@ -70,5 +112,5 @@ def test_processes_follow_the_gpus() -> None:
 def test_unknown_stage() -> None:
     with pytest.raises(UsageError, match=r"unknown stage 'gpro'; did you mean grpo\?"):
         make_plan(resolve(["recipe=demo"]), ["gpro"])
-    with pytest.raises(UsageError, match=r"there are: prepare, sft, grpo, eval"):
+    with pytest.raises(UsageError, match=r"there are: prepare, sft, judge_data, judge, grpo, eval"):
         make_plan(resolve(["recipe=demo"]), ["zzzz"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from geoagent.config import Config, to_yaml
 from geoagent.evaluate.groups import available
 from geoagent.evaluate.metrics import metrics, uniform_guess
 from geoagent.files import write_json, write_jsonl
+from geoagent.report.curves import PARTS
 from geoagent.run import Run
 
 PLACES = (
@@ -123,19 +124,23 @@ def write_samples(folder: Path, count: int) -> None:
     write_jsonl(folder / "records.jsonl", records)
 
 
-def write_curves(run: Run, steps: int = 80) -> None:
+def write_curves(run: Run, stages: Sequence[str], steps: int = 80) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     random = np.random.default_rng(0)
     tags = {
         "sft": ("train/loss", "train/token_acc"),
+        "judge": ("train/reward", "train/kl", "train/rewards/judge/mean"),
         "grpo": ("train/reward", "train/reward_std", "train/kl", "train/rewards/spatial/mean"),
     }
-    for stage, names in tags.items():
+    for stage, names in ((stage, tags[stage]) for stage in stages):
         with SummaryWriter(str(run.tensorboard(stage))) as writer:
             for step in range(1, steps + 1):
                 for name in names:
                     writer.add_scalar(name, float(random.random()), step)
+        if stage == "grpo":  # as the plug-in does, beside ms-swift's
+            with SummaryWriter(str(run.tensorboard(stage) / PARTS)) as writer:
+                writer.add_scalar("parts/rollout/turns", 2.5, 1)
 
 
 @pytest.fixture
@@ -154,6 +159,8 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         samples = tmp_path / "samples"
         if not samples.exists():
             write_samples(samples, count)
+        if path is None:
+            write_json(samples / "sample.json", {"scenes_per_country": 1})
         config = Config()
         config.eval.benchmark = benchmark
         config.data.path = path
@@ -167,7 +174,7 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         }
         evaluated(run.evaluation(benchmark), rows, samples)
         if curves:
-            write_curves(run)
+            write_curves(run, [name for name in chosen if name != "base"])
         return run
 
     return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geoagent import cli
-from geoagent.files import read_jsonl, write_jsonl
+from geoagent.files import read_jsonl, write_json, write_jsonl
 from geoagent.report.charts import Line, accuracy_chart, breakdown_chart
 from geoagent.report.confusion import confusion
 from geoagent.report.examples import extremes
@@ -49,7 +50,8 @@ def test_one_run(make_run: Make) -> None:
     assert re.search(r"Country: (France|Peru|Norway|Japan|Fiji) sign The sign is in", text)
     for title in ("Accuracy by distance", "How far off", "Errors of GRPO", "By locatability"):
         assert f"<h4>{title}</h4>" in page
-    for title in ("Loss", "Token accuracy", "Total reward", "Rewards", "KL divergence"):
+    curves = ("Loss", "Token accuracy", "Total reward", "Rewards", "KL divergence", "Use of tools")
+    for title in curves:
         assert f"<h4>{title}</h4>" in page
     pngs = {file.name for file in (run.path / "report").glob("*.png")}
     assert {"mine-accuracy.png", "mine-map.png", "grpo-total-reward.png"} <= pngs
@@ -111,6 +113,15 @@ def test_texts_of_models_and_datasets_are_only_texts(make_run: Make) -> None:
     assert not any(name.startswith("on") for name in tags.attributes)
     assert tags.texts.count(HOSTILE) == 4  # answer and completion of the best and of the worst
     assert [file.name for file in run.path.parent.glob("*.png")] == []
+
+
+def test_a_run_that_learnt_to_judge(make_run: Make) -> None:
+    run = make_run(curves=True, base=0.1, sft=0.4, judge=0.5, grpo=0.7)
+    page = make_report([run], run.report).read_text(encoding="utf-8")
+    assert "RL-I (judge)" in page
+    assert "true within 200 km; rewards judge 1, format 1" in page
+    assert (run.report / "judge-total-reward.png").is_file()
+    assert (run.report / "grpo-total-reward.png").is_file()
 
 
 def test_several_runs_are_compared(make_run: Make) -> None:
@@ -176,12 +187,18 @@ def test_an_image_outside_the_dataset_is_not_shown(make_run: Make, tmp_path: Pat
     assert "is outside the dataset folder" in page
 
 
-def test_published_figures_stand_beside_their_benchmark_only(make_run: Make) -> None:
+def test_published_figures_stand_beside_their_benchmark_only(
+    make_run: Make, tmp_path: Path
+) -> None:
     text = text_of(page_of(make_run("a", "geoseek_val", count=40)))
     assert "GeoSeek-Val" in text
     assert "Published: GeoAgent, arXiv 2602.12617 Qwen2.5-VL-7B" in text
     assert "all 3,000 images of GeoSeek-Val; these are of 40" in text
     assert "Published ablations (8)" in text
+    # A benchmark of its own, in a run that was trained on the drawn sample or on nothing.
+    other = make_run("c", "geoseek_val", path=None)
+    (tmp_path / "samples" / "sample.json").unlink()
+    assert "2602.12617" in text_of(page_of(other))
     drawn = text_of(page_of(make_run("b", "im2gps3k", path=None)))
     assert "the images are the drawn sample" in drawn
     assert "2602.12617" not in drawn
@@ -318,3 +335,21 @@ def test_countries_that_are_taken_for_others() -> None:
     assert ("Peru", "not located", 1, 1) in mistakes
     assert ("Norway", "out at sea", 1, 2) in mistakes
     assert found.kinds == 4
+
+
+def test_the_quality_of_chains_is_shown_if_it_is_of_these_predictions(make_run: Make) -> None:
+    run = make_run()
+    assert "Quality of chains of thought" not in text_of(page_of(run))
+    home = run.evaluation("mine") / "predictions.cot"
+    figures = {"count": 40, "cot_quality": 59.123, "background": 0.5, "caption": None}
+    figures |= {"inference": 0.25, "intervals": {"cot_quality": [50.0, 61.5]}}
+    write_json(home / "figures.json", {"by": {"model": {"grpo": figures}}})
+    write_json(home / "settings.json", {"judge": ["openai", "Qwen3-32B"]})
+    text = text_of(page_of(run))
+    assert "GRPO 40 59.1 50.0–61.5 0.500 – 0.250" in text
+    assert "judged by Qwen3-32B" in text
+    later = (home / "figures.json").stat().st_mtime + 1
+    os.utime(run.evaluation("mine") / "predictions.jsonl", (later, later))
+    text = text_of(page_of(run))
+    assert "59.1" not in text
+    assert "The predictions are newer than the judgement of their chains" in text

@@ -150,6 +150,20 @@ def test_the_sample_s_own_answers_get_full_marks() -> None:
             assert [row[name] for name in names] == [1, 1, pytest.approx(1), 4, 1], row
 
 
+def test_an_answer_in_coordinates_is_scored_by_all_that_read_names() -> None:
+    """It is no address; only the reward of coordinates sees where it is."""
+    names = ("format", "geo_format", "spatial", "directly_judge", "hierarchical", "coordinates")
+    texts = ["<think>A sign.</think><answer>Latitude: 48.85, Longitude: 2.35</answer>"]
+    truth = {"country": ["France"], "region": ["Ile-de-France"], "city": ["Paris"]}
+    truth |= {"solution": ["France; Ile-de-France; Paris"], "country_code": ["FR"]}
+    rewards = build(RewardsConfig(), names)
+    found = {
+        name: reward(texts, latitude=[48.85], longitude=[2.35], **truth)[0]
+        for name, reward in rewards.items()
+    }
+    assert found == dict.fromkeys(names, 0.0) | {"format": 1.0, "coordinates": 1.0}
+
+
 class Meets(Reward):
     """Goes on when others of its kind are there as well; or fails."""
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+
+from tests.loopback import Loopback, Reply, Request
 
 KEY = "tvly-s3cret/key+with=signs"
 
@@ -25,103 +23,45 @@ KNOWN = {
 }
 
 
-@dataclass
-class Reply:
-    """Anything wrong that a server can do."""
-
-    status: int = 200
-    body: bytes | None = None
-    """None: what the service answers."""
-    headers: dict[str, str] = field(default_factory=dict)
-    wait_s: float = 0.0
-    pause_s: float = 0.0
-    """Between two bytes of the body."""
-    hang_up: bool = False
-
-
-class SearchServer:
+class SearchServer(Loopback):
     """Answers what it knows, of `KNOWN`; `answer(query, number)` may return what to do instead.
-    `queries` are those that came, in order, and `most` how many were under way at once."""
+    `queries` are those that came, in order, with `times` and `paths`."""
 
     def __init__(self) -> None:
         self.answer: Callable[[str, int], Reply | None] = lambda query, number: None
         self.queries: list[str] = []
         self.times: list[float] = []
         self.paths: list[str] = []
-        self.most = self._now = 0
-        self._lock = threading.Lock()
-        stub = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = -1  # head and body in one piece, or the second waits for 40 ms
+    def reply(self, request: Request) -> Reply:
+        sent = request.method == "POST"
+        query = json.loads(request.body)["query"] if sent else request.query["q"][0]
+        with self.lock:
+            self.queries.append(query)
+            self.times.append(time.monotonic())
+            self.paths.append(request.path)
+            number = len(self.queries)
+        given = self.answer(query, number) or Reply()
+        if given.body is not None or given.hang_up:
+            return given
+        return replace(_refusal(request) or _found(request.path, query), wait_s=given.wait_s)
 
-            def do_GET(self) -> None:
-                self._serve(parse_qs(urlsplit(self.path).query, keep_blank_values=True)["q"][0])
 
-            def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                self._serve(json.loads(self.rfile.read(length))["query"])
+def _found(path: str, query: str) -> Reply:
+    return Reply(body=json.dumps(_FORMS[path](query)).encode())
 
-            def _serve(self, query: str) -> None:
-                with stub._lock:
-                    stub.queries.append(query)
-                    stub.times.append(time.monotonic())
-                    stub.paths.append(self.path)
-                    stub._now += 1
-                    stub.most = max(stub.most, stub._now)
-                    number = len(stub.queries)
-                reply = stub.answer(query, number) or Reply()
-                time.sleep(reply.wait_s)
-                if not reply.hang_up:
-                    self._send(reply, self._refusal() or _FORMS[urlsplit(self.path).path](query))
-                else:
-                    self.close_connection = True
-                with stub._lock:
-                    stub._now -= 1
 
-            def _refusal(self) -> Any:
-                path = urlsplit(self.path).path
-                if path == "/res/v1/web/search" and self.headers["X-Subscription-Token"] != KEY:
-                    error = {"code": "SUBSCRIPTION_TOKEN_INVALID", "status": 422}
-                    return 422, {"type": "ErrorResponse", "error": error}
-                tavily = path == "/search" and self.command == "POST"
-                if tavily and self.headers["Authorization"] != f"Bearer {KEY}":
-                    return 401, {"detail": {"error": "Unauthorized: missing or invalid API key."}}
-                return None
-
-            def _send(self, reply: Reply, own: Any) -> None:
-                status, document = own if isinstance(own, tuple) else (200, own)
-                body = json.dumps(document).encode() if reply.body is None else reply.body
-                with suppress(OSError):  # the client has gone
-                    self.send_response(reply.status if reply.status != 200 else status)
-                    for name, value in reply.headers.items():
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    size = 1 if reply.pause_s else max(len(body), 1)
-                    for start in range(0, len(body), size):
-                        self.wfile.write(body[start : start + size])
-                        self.wfile.flush()
-                        time.sleep(reply.pause_s)
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            request_queue_size = 128  # with 5, others are kept waiting for a second
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+def _refusal(request: Request) -> Reply | None:
+    """For who has not got the key, which SearXNG does not want."""
+    if request.path == "/res/v1/web/search" and request.headers["X-Subscription-Token"] != KEY:
+        error = {"code": "SUBSCRIPTION_TOKEN_INVALID", "status": 422}
+        return Reply(422, json.dumps({"type": "ErrorResponse", "error": error}).encode())
+    tavily = request.path == "/search" and request.method == "POST"
+    if tavily and request.headers["Authorization"] != f"Bearer {KEY}":
+        detail = {"error": "Unauthorized: missing or invalid API key."}
+        return Reply(401, json.dumps({"detail": detail}).encode())
+    return None
 
 
 def bomb() -> Reply:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from search_server import KEY, Reply, SearchServer
+from search_server import KEY, SearchServer
 
 from geoagent import cli
 from geoagent.rollout import services
 from geoagent.rollout.search import Recorder, Result, SearchProvider
 from geoagent.rollout.services import KEY_VARIABLE
+from tests.loopback import Reply
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from search_server import KEY, Reply, SearchServer, bomb
+from search_server import KEY, SearchServer, bomb
 
 from geoagent.config import SearchConfig
 from geoagent.errors import OutageError, UsageError
 from geoagent.rollout import services
 from geoagent.rollout.search import SearchUnavailable, provider
 from geoagent.rollout.services import KEY_VARIABLE, SERVICES, WebSearch
+from tests.loopback import Reply
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ EVERYTHING = vary(
             for name in ("directly_judge", "hierarchical", "coordinates", "judge")
         },
         "eval.reward_samples": 1,
+        "grpo.start_from": "judge",
+        "judge.lora.rank": 0,
     },
     "test",
 )
@@ -32,7 +34,9 @@ def changed(config: Config, key: str) -> Config:
     """With another value for the key."""
     value = value_of(config, key)
     other: Any
-    if isinstance(value, bool):
+    if key.endswith(".start_from"):
+        other = "base"
+    elif isinstance(value, bool):
         other = not value
     elif isinstance(value, int | float):
         other = value + 1
@@ -47,7 +51,7 @@ def changed(config: Config, key: str) -> Config:
 
 def differing(before: Config, after: Config, stages: tuple[str, ...] = ALL) -> set[str]:
     old, new = stage_keys(before, stages), stage_keys(after, stages)
-    return {stage for stage in old if old[stage] != new[stage]}
+    return {stage for stage in old if old[stage] != new.get(stage)}
 
 
 def test_every_key_counts_but_those_that_are_said_not_to() -> None:
@@ -66,12 +70,18 @@ def test_what_is_ignored_exists() -> None:
 @pytest.mark.parametrize(
     ("key", "stages"),
     [
-        ("seed", {"prepare", "sft", "grpo", "eval"}),
-        ("model.path", {"prepare", "sft", "grpo", "eval"}),
-        ("data.limit", {"prepare", "sft", "grpo", "eval"}),
-        ("model.dtype", {"sft", "grpo", "eval"}),
-        ("sft.epochs", {"sft", "grpo", "eval"}),
+        ("seed", {"prepare", "sft", "judge_data", "judge", "grpo", "eval"}),
+        ("model.path", {"prepare", "sft", "judge_data", "judge", "grpo", "eval"}),
+        ("data.limit", {"prepare", "sft", "judge_data", "judge", "grpo", "eval"}),
+        ("model.dtype", {"sft", "judge_data", "judge", "grpo", "eval"}),
+        ("sft.epochs", {"sft", "judge_data", "judge", "grpo", "eval"}),
+        ("judge.threshold_km", {"judge_data", "judge", "grpo", "eval"}),
+        ("judge.beta", {"judge", "grpo", "eval"}),
+        ("judge.weights", {"judge", "grpo", "eval"}),
+        ("grpo.temperature", {"judge_data", "judge", "grpo", "eval"}),
         ("grpo.beta", {"grpo", "eval"}),
+        ("rollout.train", {"prepare", "sft", "judge_data", "judge", "grpo", "eval"}),
+        ("rollout.eval", {"eval"}),
         ("grpo.limit", {"grpo", "eval"}),
         ("rewards.weights", {"grpo", "eval"}),
         ("agent.temperature", {"grpo", "eval"}),
@@ -91,6 +101,19 @@ def test_stages_that_are_needed_are_among_them() -> None:
     assert [*stage_keys(config, ["eval"])] == ["prepare", "eval"]
     base = vary(config, {"grpo.start_from": "base"}, "test")
     assert [*stage_keys(base, ["eval", "grpo"])] == ["prepare", "grpo", "eval"]
+
+
+def test_judge_data_of_a_folder_is_prepares() -> None:
+    given = vary(EVERYTHING, {"judge.path": "data/judge"}, "test")
+    assert [*stage_keys(given, ALL)] == ["prepare", "sft", "judge", "grpo", "eval"]
+    assert stage_keys(given, ["sft"])["prepare"] != stage_keys(EVERYTHING, ["sft"])["prepare"]
+    assert differing(given, changed(given, "judge.draws")) == {"judge", "grpo", "eval"}
+
+
+def test_stages_between_do_not_count_where_grpo_starts_before_them() -> None:
+    config = vary(EVERYTHING, {"grpo.start_from": "sft"}, "test")
+    stages = ("judge", "grpo")
+    assert differing(config, changed(config, "judge.beta"), stages) == {"judge"}
 
 
 def test_grpo_from_the_base_model_does_not_stand_on_sft() -> None:

@@ -12,6 +12,7 @@ from geoagent.config import CONFIG_ROOT
 from geoagent.evaluate.metrics import metrics
 from geoagent.evaluate.rules import RULES
 from geoagent.report.published import published
+from geoagent.stages import STAGES
 from geoagent.sweep.definition import Sweep, read_sweep, trials
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -19,10 +20,11 @@ POINTS = {
     "geoagent_table3": 8,
     "geoagent_table4": 5,
     "reward_weights": 11,
-    "gre_stages": 3,
+    "gre_stages": 5,
     "geovista_ablations": 8,
 }
-SMALL = ("recipe=demo", "benchmark=heldout")
+SMALL = {"gre_stages": "gre_demo", "geovista_ablations": "geovista_demo"}
+"""Recipes for two cores, where it is not demo."""
 HOW_TO = (ROOT / "docs" / "how-to" / "ablations.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", HOW_TO, flags=re.DOTALL)
 COMMANDS = re.findall(r"python -m jobs sweep (.*)", HOW_TO)
@@ -50,21 +52,22 @@ def test_all_that_are_shipped_are_named_here() -> None:
     assert {name: int(count) for name, count in rows.items()} == POINTS
 
 
-@pytest.mark.parametrize("words", [(), SMALL], ids=["paper", "small"])
+@pytest.mark.parametrize("small", [False, True], ids=["paper", "small"])
 @pytest.mark.parametrize("name", POINTS)
-def test_points_stages_and_what_they_share(name: str, words: tuple[str, ...]) -> None:
+def test_points_stages_and_what_they_share(name: str, small: bool) -> None:
+    words = [f"recipe={SMALL.get(name, 'demo')}", "benchmark=heldout"] if small else []
     sweep = read_sweep(name, words, seeds=[0, 1])
     found = trials(sweep)
     assert len(sweep.points) == POINTS[name]
     assert len(found) == 2 * POINTS[name]
     assert all(trial.config.eval.models == "last" for trial in found)
-    keys = [{t.keys[s] for t in found if s in t.keys} for s in ("prepare", "sft", "grpo", "eval")]
-    counted = dict(zip(("prepare", "sft", "grpo", "eval"), map(len, keys), strict=True))
+    keys = {stage: {t.keys[stage] for t in found if stage in t.keys} for stage in STAGES}
+    counted = {stage: len(of_stage) for stage, of_stage in keys.items() if of_stage}
     text = (CONFIG_ROOT / "sweep" / f"{name}.yaml").read_text()
     (said,) = re.findall(r"^# Jobs for each seed: (.*)\.$", text, flags=re.MULTILINE)
     stated = {stage: int(count) for stage, count in re.findall(r"(\w+) (\d+)", said)}
     assert {stage: count / 2 for stage, count in counted.items()} == stated
-    if words:
+    if small:
         assert {trial.config.model.kind for trial in found} == {"tiny"}
         assert {trial.config.eval.benchmark for trial in found} == {"heldout"}
         assert {trial.config.eval.path for trial in found} == {None}
@@ -117,6 +120,21 @@ def test_weights_are_on_one_plane_and_the_published_ones_among_them() -> None:
     weights = [tuple(t.config.rewards.weights[name] for name in names) for t in trials(sweep)]
     assert {sum(point) for point in weights} == {3.0}
     assert (1.5, 1.0, 0.5) in weights
+
+
+def test_every_published_stage_of_gre_is_a_point() -> None:
+    sweep = read_sweep("gre_stages")
+    benchmark = published("im2gps3k")
+    assert benchmark is not None
+    rows = {row.name for row in benchmark.rows if row.source.startswith("GRE Suite")}
+    assert {point.published for point in sweep.points} == rows
+    found = {trial.point.name: trial for trial in trials(sweep)}
+    of_all, alone = found["all"], found["cold-start-coordinates"]
+    assert [*of_all.keys] == [*STAGES]
+    assert [*alone.keys] == ["prepare", "sft", "grpo", "eval"]
+    assert of_all.keys["sft"] == alone.keys["sft"]
+    assert of_all.keys["judge"] == found["cold-start-judge"].keys["judge"]
+    assert settings_of(sweep, "all") == {"coordinates": 1.0, "format": 1.0}
 
 
 def test_sizes_of_geovistas_data() -> None:

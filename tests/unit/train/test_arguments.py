@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from geoagent.train.arguments import (
     policy_arguments,
     policy_dataset,
     sft_arguments,
+    starting_model,
 )
 from geoagent.train.checkpoints import discard_incomplete, latest, seal
 
@@ -86,6 +88,68 @@ def test_grpo_without_sft(tmp_path: Path) -> None:
     assert found["model"] == str(tmp_path / "model")
 
 
+GRE = ("recipe=gre_demo",)
+
+
+def lora(run: Run, stage: str, step: int) -> Path:
+    """A checkpoint of adapters."""
+    folder = checkpoint(run, stage, step, "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text("{}")
+    return folder
+
+
+def test_judge_is_trained_as_grpo_is_with_its_own_settings(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    started = checkpoint(run, "sft", 40)
+    study = ("grpo.stop_early.study=.", "grpo.stop_early.first_step=1")
+    config = resolve([*GRE, "judge.limit=null", "judge.beta=0.5", *study])
+    found = options(policy_arguments(config, run, "judge"))
+    assert found["model"] == found["ref_model"] == str(started)
+    assert found["dataset"] == str(run.stage("judge_data") / "judge.jsonl")
+    assert found["output_dir"] == str(run.checkpoints("judge"))
+    assert (found["reward_funcs"], found["reward_weights"]) == ("judge format", "1.0 1.0")
+    assert found["beta"] == "0.5"
+    assert "geoagent_stop_early" not in found["callbacks"]
+
+
+def test_rows_of_judge_that_prepare_made(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    checkpoint(run, "sft", 40)
+    config = resolve([*GRE, "judge.path=data/judge", "judge.limit=1"])
+    run.data.mkdir()
+    run.dataset("judge").write_text("{}\n{}\n")
+    found = options(policy_arguments(config, run, "judge"))
+    assert found["dataset"] == f"{run.dataset('judge')}#1"
+
+
+def test_grpo_continues_judge(tmp_path: Path) -> None:
+    run, config = Run(tmp_path), resolve(GRE)
+    checkpoint(run, "sft", 40)
+    with pytest.raises(UsageError, match=r"to start grpo from; run the judge stage first"):
+        policy_arguments(config, run, "grpo")
+    judged = checkpoint(run, "judge", 12)
+    found = options(policy_arguments(config, run, "grpo"))
+    assert found["model"] == found["ref_model"] == str(judged)
+    assert found["reward_funcs"] == "format coordinates"
+
+
+def test_adapters_go_on_the_model_that_they_were_trained_on(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    config = resolve([*GRE, "judge.lora.rank=8", "grpo.lora.rank=8"])
+    whole = checkpoint(run, "sft", 40)
+    adapters = lora(run, "judge", 12)
+    assert starting_model(config, run, "judge") == (str(whole), None)
+    assert starting_model(config, run, "grpo") == (str(whole), str(adapters))
+
+
+def test_adapters_of_adapters_are_the_base_models(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    config = resolve([*GRE, *(f"{stage}.lora.rank=8" for stage in ("sft", "judge", "grpo"))])
+    first, second = lora(run, "sft", 40), lora(run, "judge", 12)
+    assert starting_model(config, run, "judge") == (str(run.model), str(first))
+    assert starting_model(config, run, "grpo") == (str(run.model), str(second))
+
+
 def test_grpo_is_limited_and_sft_is_not(tmp_path: Path) -> None:
     run, file = Run(tmp_path), str(Run(tmp_path).dataset("grpo"))
     run.data.mkdir()
@@ -143,3 +207,23 @@ def test_tools_in_grpo(tmp_path: Path) -> None:
     asked = resolve([*base, "rollout.train=true", "rollout.turns=4"])
     found = options(policy_arguments(asked, run, "grpo"))
     assert (found["multi_turn_scheduler"], found["max_turns"]) == ("geoagent_tools", "4")
+
+
+def test_paper_recipe_of_geovista(tmp_path: Path) -> None:
+    rows = Run(tmp_path).dataset("grpo")
+    rows.parent.mkdir()
+    rows.write_text("{}\n" * 12_001)
+    config = resolve(["recipe=geovista", "grpo.start_from=base"])
+    found = options(policy_arguments(config, Run(tmp_path), "grpo"))
+    assert found["dataset"] == f"{rows}#12000"
+    assert (found["beta"], found["learning_rate"], found["num_generations"]) == (
+        "0.0",
+        "1e-06",
+        "8",
+    )
+    assert (found["multi_turn_scheduler"], found["max_turns"]) == ("geoagent_tools", "6")
+    assert json.loads(found["vllm_limit_mm_per_prompt"]) == {"image": 6}
+    assert found["max_pixels"] == "2097152"
+    plain = resolve(["recipe=geovista", "grpo.start_from=base", "rollout.train=false"])
+    found = options(policy_arguments(plain, Run(tmp_path), "grpo"))
+    assert not {"multi_turn_scheduler", "vllm_limit_mm_per_prompt"} & found.keys()

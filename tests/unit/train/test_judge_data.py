@@ -148,6 +148,15 @@ def test_predictions_that_are_all_false_stop_the_run(
         make_judge_data(run)
 
 
+def test_there_is_nothing_to_make_where_a_folder_is_named(
+    tmp_path: Path, predictor: type[FakePredictor]
+) -> None:
+    run = make_run(tmp_path, path=str(tmp_path / "judge"))
+    with pytest.raises(UsageError, match=r"judge\.path: .* is the judge data"):
+        make_judge_data(run)
+    assert not predictor.calls
+
+
 def test_an_outage_of_the_geocoder_is_no_label(
     tmp_path: Path, predictor: type[FakePredictor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

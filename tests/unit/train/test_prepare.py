@@ -71,3 +71,35 @@ def test_judge_data_without_a_label_is_refused(folder: Path) -> None:
     write_jsonl(folder / "judge" / "records.jsonl", [{**ROW, "id": "a"}])
     with pytest.raises(UsageError, match=r"no row of judge data in split 'train' \(predicted_cot"):
         prepare(run_of(folder), ["judge"])
+
+
+def test_the_tiny_model_is_shown_how_a_judgement_is_written(folder: Path) -> None:
+    rows = [
+        {**ROW, "id": f"{name}{number}", "think": THINK, "country": country}
+        for number in range(4)
+        for name, country in (("a", "France"), ("b", "Peru"), ("c", "Peru"))
+    ]
+    write_jsonl(folder / "data" / "records.jsonl", rows)
+    run = run_of(folder)
+    config = run.config()
+    config.model.kind, config.model.tiny.vocabulary = "tiny", 512
+    run.config_file.write_text(to_yaml(config))
+    done = prepare(run, ["sft"])
+    judged = [row for row in read_jsonl(run.dataset("sft")) if row["id"].endswith("#judged")]
+    assert (done["learnt_by_sft"], len(judged)) == (12, 3)
+    said = [row["messages"][1]["content"] for row in judged]
+    assert [text.partition("<answer>")[2] for text in said] == [
+        "True</answer>",
+        "False</answer>",
+        "True</answer>",
+    ]
+    assert all("Is this answer near the place" in row["messages"][0]["content"] for row in judged)
+    assert said[1].startswith(
+        "<think>This is Paris, Peru.</think>"
+    )  # its own place, not the answer's
+
+
+def test_a_pretrained_model_is_not(folder: Path) -> None:
+    run = run_of(folder)
+    prepare(run, ["sft"])
+    assert [row["id"] for row in read_jsonl(run.dataset("sft"))] == ["a"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from geoagent.data.judge import Judge, read_judge, to_judge
 from geoagent.data.readers.plan import Request, make_plan
 from geoagent.data.readers.prepare import prepare
 from geoagent.data.readers.sources import sources
@@ -152,6 +153,10 @@ def test_gre30k_judge_keeps_two_rows_of_one_image(tmp_path: Path) -> None:
     assert record.extra["predicted_cot"] == "Signs."
     assert record.extra["predicted_answer"] == "[48.9, 2.4]"
     assert record.extra["instructions"] == "Right?"
+    usable, refused = read_judge(tmp_path / "prepared-gre30k-judge")  # as judge.path has it
+    judges = [to_judge(row.extra) for row in usable]
+    assert judges == [Judge("Signs.", "[48.9, 2.4]", said) for said in (True, False)]
+    assert not refused
 
 
 def test_a_label_that_is_none_is_refused(tmp_path: Path) -> None:

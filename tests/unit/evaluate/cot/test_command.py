@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,10 @@ import pytest
 from PIL import Image
 
 from geoagent import cli
-from geoagent.agent.prompt import HEALTH
 from geoagent.evaluate.cot import assess
 from geoagent.files import read_jsonl, write_jsonl
 
+from .judge import Judge
 from .models import make_bert, make_clip
 
 CHAINS = {
@@ -26,65 +24,16 @@ CHAINS = {
 }
 
 
-class Judge:
-    """Steps with "So" are inferences, with capitals background, all else captions; a fact is
-    stated if the reasoning has its words; answers with the true name are right. Questions with
-    `broken` in them get no JSON."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.broken = "\0"
-        self.status = 200
-
-    def reply(self, body: dict[str, Any]) -> str:
-        text = body["messages"][-1]["content"]
-        form = body["response_format"]["json_schema"]
-        said: dict[str, Any] = {"id": form["schema"]["properties"]["id"]["const"]}
-        if said["id"] == HEALTH.id:
-            return json.dumps({**said, "Conclusion": "Norway"})
-        self.asked.append(text)
-        if self.broken in text:
-            return "so to say"
-        lines = text.split("\n")
-        if form["name"] == "kind":
-            step = lines[0].removeprefix("Step: ")
-            kind = "background" if step[0].isupper() else "caption"
-            said["kind"] = "inference" if step.startswith("So") else kind
-        elif form["name"] == "fact":
-            said["stated"] = lines[1].removeprefix("Fact: ") in lines[0]
-        else:
-            for field, line in zip(
-                list(form["schema"]["properties"])[1:], lines[1:-1], strict=True
-            ):
-                said[field] = line.partition(": ")[2] in lines[0]
-        return json.dumps(said)
+@pytest.fixture
+def judge() -> Iterator[Judge]:
+    with Judge() as judge:
+        yield judge
 
 
 @pytest.fixture
-def judge() -> Judge:
-    return Judge()
-
-
-@pytest.fixture
-def url(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            reply = {"choices": [{"message": {"content": judge.reply(body)}}]}
-            data = json.dumps(reply).encode()
-            self.send_response(judge.status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
+def url(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("GEOAGENT_AGENT_TOKEN", "secret")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
+    return f"{judge.url}/v1"
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +106,8 @@ def test_figures_and_rows(
     assert result["cot_quality"] == pytest.approx(sum(scored) / 4)
     low, high = result["intervals"]["cot_quality"]
     assert low <= result["cot_quality"] <= high
+    kept = json.loads((tmp_path / "predictions.cot/figures.json").read_text())
+    assert kept == result  # with the figures of each model, whatever --by says
     groups = result["by"]["model"]
     assert groups["grpo"]["cot_quality"] * 2 + groups["sft"]["cot_quality"] * 2 == pytest.approx(
         sum(scored)
