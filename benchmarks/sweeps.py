@@ -3,7 +3,9 @@
 
 The points are a grid of three reward weights over one SFT. They are planned with `--dry-run`, and
 then, where Slurm is installed, submitted to a mini cluster that allows arrays of a hundred; its
-jobs are told to begin in an hour, and are cancelled.
+jobs are told to begin in an hour, are asked about with `jobs status`, and are cancelled. Calls of
+Slurm's commands are counted by stand-ins in front of them in PATH. `--side 1` and `--side 2` are
+submissions of one point and of eight.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +36,7 @@ GOAL_MIB: Final = 300
 MOST: Final = 100
 """Elements of an array."""
 PARALLEL: Final = 8
+COMMANDS: Final = ("sbatch", "squeue", "sacct", "scontrol", "sinfo", "scancel", "sacctmgr")
 SETTINGS: Final = ("model.tiny.hidden_size=32", "grpo.keep_checkpoints=1", "eval.models=last")
 """Checkpoints of a thousand points are to have room on a small disk."""
 
@@ -80,24 +84,51 @@ def submit(folder: Path, words: list[str]) -> dict[str, Any]:
         environment = {**os.environ, **cluster.environment()}
         more = ["cluster=mini", "cluster.additional.begin=now+1hour", "--yes"]
         limit = ["--parallel", str(PARALLEL)]
-        _, figures = measured([*words, *more, *limit], environment)
+        calls = Calls(folder, environment)
+        _, submitted = measured([*words, *more, *limit], calls.environment)
+        figures = {**submitted, "calls": calls.since()}
         arrays = list(_arrays(cluster.slurm("squeue", "-h", "-o", "%j %K")))
         # squeue leaves the limit out where Slurm keeps elements apart for their dependencies.
         limits = re.findall(
             r"ArrayTaskThrottle=(\d+)", cluster.slurm("scontrol", "show", "job", "-o")
         )
         home = words[-1].partition("=")[2] + "/grid"
+        calls.since()
+        _, asked = measured(["jobs", "status", home], calls.environment)
+        status = {**asked, "calls": calls.since()}
         measured(["jobs", "cancel", home], environment)
     finally:
         cluster.down()
     stages = [stage for stage, _ in arrays]
     return {
         **figures,
+        "status": status,
         "arrays": {stage: stages.count(stage) for stage in sorted({*stages})},
         "jobs": sum(count for _, count in arrays),
         "largest": max(count for _, count in arrays),
         "limits": sorted({int(limit) for limit in limits}),
     }
+
+
+class Calls:
+    """Counts calls of Slurm's commands by what runs in `environment`."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._log = folder / "calls"
+        place = folder / "counting"
+        place.mkdir()
+        for name in COMMANDS:
+            if real := shutil.which(name, path=environment["PATH"]):
+                script = f'#!/bin/sh\necho {name} >> "{self._log}"\nexec {real} "$@"\n'
+                (place / name).write_text(script)
+                (place / name).chmod(0o755)
+        self.environment = {**environment, "PATH": f"{place}:{environment['PATH']}"}
+
+    def since(self) -> dict[str, int]:
+        """How often each was called since the last time."""
+        lines = self._log.read_text().split() if self._log.exists() else []
+        self._log.unlink(missing_ok=True)
+        return {name: lines.count(name) for name in sorted({*lines})}
 
 
 def _arrays(lines: str) -> Iterator[tuple[str, int]]:
@@ -113,14 +144,19 @@ def show(figures: dict[str, Any]) -> None:
     table = Table(title=f"{figures['points']:,} points, {figures['cores']} cores")
     for column in ("", "seconds", "CPU s", "peak MiB"):
         table.add_column(column, justify="right" if column else "left")
-    for name in ("planned", "submitted"):
-        row = figures.get(name)
+    done = figures.get("submitted", {})
+    shown = {"planned": figures["planned"], "submitted": done, "status": done.get("status")}
+    for name, row in shown.items():
         if row:
             table.add_row(name, f"{row['seconds']:.1f}", f"{row['cpu']:.1f}", f"{row['mib']:.0f}")
     console = Console()
     console.print(table)
     console.print(f"goals of planning: {GOAL_S:.0f} s, {GOAL_MIB} MiB", highlight=False)
-    if done := figures.get("submitted"):
+    if done:
+        for what, row in (("submission", done), ("status", done["status"])):
+            counts = ", ".join(f"{count} {name}" for name, count in row["calls"].items())
+            total = sum(row["calls"].values())
+            console.print(f"scheduler calls of {what}: {total} ({counts})", highlight=False)
         arrays = ", ".join(f"{count} of {stage}" for stage, count in done["arrays"].items())
         console.print(
             f"{done['jobs']} jobs; arrays: {arrays}; the largest has {done['largest']} elements "

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from geoagent.run import Run
@@ -14,6 +15,7 @@ from jobs.display import clock, console, plain_table, read_progress, show
 from jobs.group import Group
 from jobs.health import agent_health
 from jobs.plan import AGENT, COLLECT, STAGES
+from jobs.squeue import queue
 from jobs.state import UNFINISHED, JobRecord, Jobs, finished
 from jobs.status import all_ids, document, rows
 from jobs.watch import refresh
@@ -50,7 +52,8 @@ def _look(group: Group) -> tuple[dict[str, Jobs], Mapping[str, Facts]]:
     found = {name: jobs for name, run in runs.items() if (jobs := Jobs.load_if_there(run))}
     ids = [id for jobs in found.values() if jobs.executor == "slurm" for id in all_ids(jobs)]
     known = facts(ids)
-    return {name: refresh(runs[name], jobs, known) for name, jobs in found.items()}, known
+    queued = cache(queue)
+    return {name: refresh(runs[name], jobs, known, queued) for name, jobs in found.items()}, known
 
 
 def _page(group: Group, found: dict[str, Jobs]) -> Lines:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,17 +30,23 @@ _GRACE_S: Final = 30.0
 _FORGOTTEN: Final = "it has left the queue, and Slurm does not say how it ended"
 
 
-def refresh(run: Run, jobs: Jobs, known: Mapping[str, Facts] | None = None) -> Jobs:
+def refresh(
+    run: Run,
+    jobs: Jobs,
+    known: Mapping[str, Facts] | None = None,
+    queued: Callable[[], Sequence[Queued]] | None = None,
+) -> Jobs:
     """The records with what is known now: dead local processes, Slurm's own states (`known`, by
-    job, if they were asked for already)."""
+    job, if they were asked for already), and its queue (`queued` gives it, once for many runs)."""
+    queued = queued or queue
     if jobs.executor == "slurm":
         if not jobs.complete:
-            _adopt(run, jobs)
+            _adopt(run, jobs, queued)
         if known is None:
             known = facts([job.id for job in jobs.jobs])
         for job in jobs.jobs:
             _learn(run, job, known.get(job.id))
-        _learn_without(run, [job for job in jobs.jobs if job.id not in known])
+        _learn_without(run, [job for job in jobs.jobs if job.id not in known], queued)
     else:
         for job in jobs.jobs:
             if job.state == "running" and not _lives(job):
@@ -52,14 +58,14 @@ def refresh(run: Run, jobs: Jobs, known: Mapping[str, Facts] | None = None) -> J
     return jobs
 
 
-def _adopt(run: Run, jobs: Jobs) -> None:
+def _adopt(run: Run, jobs: Jobs, queued: Callable[[], Sequence[Queued]]) -> None:
     """Add the jobs of a submission that was cut off before it could write their ids down."""
     group, mine = Group.of(run), str(run.path.resolve())
     ids = {job.id for job in jobs.jobs}
     for one in group.runs() if group else ():
         ids |= _slurm_ids(one).keys()
     with suppress(OutageError):
-        for job in queue():
+        for job in queued():
             if job.run == mine and not ids & {job.id, job.array}:
                 ids.add(job.array)
                 jobs.jobs.append(JobRecord(job.stage, job.array, "submitted"))
@@ -94,7 +100,9 @@ def _only_had_to_leave(run: Run, job: JobRecord) -> None:
         job.state, job.cause = "finished", None
 
 
-def _learn_without(run: Run, jobs: Sequence[JobRecord]) -> None:
+def _learn_without(
+    run: Run, jobs: Sequence[JobRecord], queued: Callable[[], Sequence[Queued]]
+) -> None:
     """What the run's own files and the queue tell of jobs that accounting does not know, or not
     any more. OutageError: Slurm is silent, and the files do not tell."""
     for job in jobs:
@@ -103,7 +111,7 @@ def _learn_without(run: Run, jobs: Sequence[JobRecord]) -> None:
             job.state, job.started, job.ended = done.state, done.started, done.ended
     left = [job for job in jobs if job.id and job.state in UNFINISHED]
     try:
-        ids = {name for one in (queue() if left else ()) for name in (one.id, one.array)}
+        ids = {name for one in (queued() if left else ()) for name in (one.id, one.array)}
     except OutageError:
         if any(job.stage != AGENT for job in left):
             raise

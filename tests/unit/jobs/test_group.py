@@ -227,8 +227,12 @@ def test_status_of_a_group(
     arrays = [f"{id}_{k}|{id}|\n" for id in (104, 105) for k in range(3)]
     (scheduler / "queue").write_text("".join(["103_0|103|R|\n", *arrays]))  # new to accounting
     write_json(Run(tmp_path / "x" / "seed-2").progress_file("prepare"), {"step": 1, "total": 3})
+    asked = tmp_path / "asked"
+    squeue = f"#!/bin/bash\necho once >> {asked}\ncat {scheduler}/queue\n"
+    (scheduler / "squeue").write_text(squeue)
     capsys.readouterr()
     assert main(["status", str(tmp_path / "x")]) == 0
+    assert asked.read_text() == "once\n"  # not once a run
     rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     for row in (
         "run prepare sft grpo eval",  # not those that no run has

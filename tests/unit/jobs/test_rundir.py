@@ -102,8 +102,11 @@ def test_an_evaluation_with_other_settings_is_not_finished(tmp_path: Path) -> No
     for stage in ("prepare", "sft", "eval"):
         write_json(run.done_file(stage), {})
     assert finished_stages(run, run.config()) == ["prepare", "sft", "eval"]
-    other = demo(tmp_path, "eval.limit=9")
-    assert finished_stages(run, other) == ["prepare", "sft"]
+    for changed in ("eval.limit=9", "rollout.eval=true"):
+        other = demo(tmp_path, changed)
+        assert finished_stages(run, other) == ["prepare", "sft"]
+    continue_run(other, run)
+    assert run.config().rollout.eval
 
 
 def test_a_run_that_has_finished_nothing_begins_anew(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from geoagent.config import Config, to_yaml
 from geoagent.evaluate.groups import available
 from geoagent.evaluate.metrics import metrics, uniform_guess
 from geoagent.files import write_json, write_jsonl
-from geoagent.report.curves import PARTS
 from geoagent.run import Run
 
 PLACES = (
@@ -131,16 +130,16 @@ def write_curves(run: Run, stages: Sequence[str], steps: int = 80) -> None:
     tags = {
         "sft": ("train/loss", "train/token_acc"),
         "judge": ("train/reward", "train/kl", "train/rewards/judge/mean"),
-        "grpo": ("train/reward", "train/reward_std", "train/kl", "train/rewards/spatial/mean"),
+        "grpo": (
+            *("train/reward", "train/reward_std", "train/kl", "train/rewards/spatial/mean"),
+            "parts/rollout/turns",
+        ),
     }
     for stage, names in ((stage, tags[stage]) for stage in stages):
         with SummaryWriter(str(run.tensorboard(stage))) as writer:
             for step in range(1, steps + 1):
                 for name in names:
                     writer.add_scalar(name, float(random.random()), step)
-        if stage == "grpo":  # as the plug-in does, beside ms-swift's
-            with SummaryWriter(str(run.tensorboard(stage) / PARTS)) as writer:
-                writer.add_scalar("parts/rollout/turns", 2.5, 1)
 
 
 @pytest.fixture

@@ -86,11 +86,16 @@ def test_curves_of_a_resumed_stage_have_each_step_once(make_run: Make) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     run = make_run(count=5)
-    for values in ((1.0, 2.0, 3.0), (None, 5.0, 6.0), (None, None, float("nan"))):
-        with SummaryWriter(str(run.tensorboard("grpo"))) as writer:
+    folder = run.tensorboard("grpo")
+    starts = ((1.0, 2.0, 3.0), (None, 5.0, 6.0), (None, None, float("nan")))
+    for start, values in enumerate(starts):
+        with SummaryWriter(str(folder)) as writer:
             for step, value in enumerate(values, start=1):
                 if value is not None:
                     writer.add_scalar("train/reward", value, step)
+        # Each start in a second of its own: names of files tell their order.
+        (file,) = folder.glob("events.out.tfevents.[1-9]*")
+        file.rename(folder / f"events.out.tfevents.{start:010d}.host")
     (curves,) = read_curves(run)
     steps, values = curves.scalars["train/reward"]
     assert steps.tolist() == [1, 2]
