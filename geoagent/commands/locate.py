@@ -60,6 +60,8 @@ def _with_tools(options: argparse.Namespace, images: list[Path]) -> Iterator[dic
 
     trace = Trace(options.trace) if options.trace is not None else None
     model = _model(options)
+    if model.config.data.answer == "coordinates":
+        raise UsageError(f"--tools: asks for an address, and {options.run} answers in coordinates")
     rollout, max_new_tokens = model.config.rollout, model.config.eval.max_new_tokens
     searches = provider(rollout.search)  # what is wrong with it is told before the model loads
     predictor = _load(model)

@@ -22,8 +22,9 @@ MIN_PIXELS: Final = 256 * 256
 MAX_PIXELS: Final = 2048 * 1024
 MAX_RATIO: Final = 50
 """Longer side to shorter; Qwen2.5-VL's processor refuses 200, and such strips show nothing."""
-MAX_DECODED: Final = 150_000_000
-"""Pixels of an image that is opened, as RGB 450 MB; the largest panoramas have 16384 × 8192."""
+MAX_DECODED: Final = 178_956_970
+"""Pixels of an image that is opened, as RGB 540 MB; the largest panoramas have 16384 × 8192. Pillow
+has the same limit, so that no image which a look at the dataset has let in stops a rollout."""
 
 
 class BoxError(ValueError):

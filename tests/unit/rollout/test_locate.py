@@ -140,3 +140,8 @@ def test_what_cannot_be_is_told_before_the_model_loads(
     ):
         assert cli.main(["locate", "one.png", "--run", "run", *arguments]) == 2
         assert reason in capsys.readouterr().err
+    config = run.config()
+    config.data.answer = "coordinates"
+    run.config_file.write_text(to_yaml(config))
+    assert cli.main(["locate", "one.png", "--run", "run", "--tools"]) == 2
+    assert "--tools: asks for an address, and run answers in coordinates" in capsys.readouterr().err

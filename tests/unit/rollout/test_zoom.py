@@ -143,6 +143,14 @@ def test_a_decompression_bomb_is_refused_before_a_pixel_is_decoded(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
+def test_what_a_dataset_may_hold_is_opened(tmp_path: Path) -> None:
+    """Pillow's own limit is that of the look at a dataset's images; a lower one would end a rollout
+    in the middle of training."""
+    (tmp_path / "large.png").write_bytes(png(15_000, 11_900))
+    with open_image(tmp_path / "large.png") as image:
+        assert image.size == (15_000, 11_900)
+
+
 def test_a_strip_of_100000_by_1_pixels_takes_little(tmp_path: Path) -> None:
     strip = Image.new("RGB", (100_000, 1))
     with pytest.raises(BoxError, match="too thin"):
