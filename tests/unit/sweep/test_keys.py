@@ -19,7 +19,7 @@ EVERYTHING = vary(
     {
         **{
             f"rewards.weights.{name}": 1
-            for name in ("directly_judge", "hierarchical", "coordinates", "judge")
+            for name in ("directly_judge", "hierarchical", "coordinates")
         },
         "eval.reward_samples": 1,
         "grpo.start_from": "judge",
