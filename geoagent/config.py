@@ -823,6 +823,7 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
             yield key, problem
     yield from _weight_problems(config.rewards.weights)
     yield from _weight_problems(config.judge.weights, "judge.weights")
+    yield from _misplaced_weights(config)
     yield from _contradictions(config)
 
 
@@ -870,6 +871,20 @@ def _weight_problems(
             yield key, f"{weight} is not a weight (0 or more, finite)"
     if not any(weights.values()):
         yield where, "all are 0; nothing would be learnt"
+
+
+def _misplaced_weights(config: Config) -> Iterator[tuple[str, str]]:
+    """Rewards that could score nothing that the stage's model writes."""
+    if config.rewards.weights.get("judge"):
+        yield "rewards.weights.judge", "places have no label; the stage judge pays judge.weights"
+    for name, weight in config.judge.weights.items():
+        if weight and name in REWARD_NAMES and name not in _JUDGING:
+            reason = f"is of places, and True or False is none; there are: {', '.join(_JUDGING)}"
+            yield f"judge.weights.{name}", reason
+
+
+_JUDGING: Final = ("judge", "format")
+"""Rewards of a judgement."""
 
 
 def nearest_reward(name: str) -> str:

@@ -117,7 +117,7 @@ def _data(config: Config, plan: Plan) -> None:
             image_root(Path(data.path))
     elif data.name != "sample":
         raise UsageError(f"data.path: is needed for data.name={data.name}")
-    if config.judge.path is not None and "judge" in names:
+    if config.judge.path is not None and {"prepare", "judge"} & {*names}:
         with _about("judge.path"):
             check_judge(Path(config.judge.path))
             image_root(Path(config.judge.path))

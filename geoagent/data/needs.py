@@ -93,9 +93,10 @@ def _check_learnable(config: Config, folder: Path, contents: Contents, why: str)
             f"{folder}: records of split '{split}' have trajectories, which SFT learns with "
             f"rollout.train=true, and no chain of thought ('think'){why}"
         )
+    chain = f"a chain of thought ('think'){' or a usable trajectory' * config.rollout.train}"
     raise UsageError(
-        f"{folder}: no record of split '{split}' has a chain of thought ('think'), which SFT "
-        f"learns; for GRPO without SFT set grpo.start_from=base{why}"
+        f"{folder}: no record of split '{split}' has {chain}, which SFT learns; for GRPO "
+        f"without SFT set grpo.start_from=base{why}"
     )
 
 

@@ -32,7 +32,7 @@ STAGE: Final = "prepare"
 
 def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     """Write data/sft.jsonl, data/grpo.jsonl and data/rejected.jsonl, data/judge.jsonl of judge.path
-    if the stage judge comes `then`, and the tiny model if asked.
+    if there is one, and the tiny model if asked.
 
     Returns counts for done.json. Raises UsageError if one of the stages that come `then` has
     nothing usable to work on.
@@ -59,7 +59,7 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     check_needs(config, folder, then, contents, _why(rejected))
     write_swift_jsonl(records, folder, "grpo", run.dataset("grpo"), data.answer)
     summary = _summary(run, records, heldout, rejected) + _unused(config, folder)
-    judged = _write_judge(run, config) if "judge" in then else {}
+    judged = _write_judge(run, config)
     summary += judged.pop("summary", "")
     if config.model.kind == "tiny":
         progress.update(1, "making the model")
@@ -118,7 +118,8 @@ def _contents(config: Config, records: list[Record], learnt: int, heldout: int) 
     contents, split = Contents(), config.data.train_split
     contents.add(split, True, learnt)
     contents.add(split, False, len(records) - learnt)
-    contents.trajectories[split] = sum(map(has_trajectory, records))
+    if not config.rollout.train:  # else those that are of use are among the learnt
+        contents.trajectories[split] = sum(map(has_trajectory, records))
     contents.add(evaluation_split(config), False, heldout)
     return contents
 
@@ -141,7 +142,8 @@ def _unused(config: Config, folder: Path) -> str:
 
 
 def _write_judge(run: Run, config: Config) -> dict[str, Any]:
-    """Write data/judge.jsonl of the judge data that the configuration names; how many rows."""
+    """Write data/judge.jsonl of the judge data that the configuration names; how many rows. Also if
+    nobody has asked for the stage judge yet: this is not run again when somebody does."""
     if config.judge.path is None:
         return {}
     folder = Path(config.judge.path)

@@ -58,18 +58,23 @@ class Task:
     tries: int = 1
     """Episodes over a picture, until one is kept."""
 
-    def made_with(self, model: str) -> dict[str, Any]:
-        """All that decides what a folder holds; one folder has trajectories of one kind."""
+    def made_with(self, model: str, source: Path) -> dict[str, Any]:
+        """All that decides what a folder holds; one folder has trajectories of one kind, of one
+        dataset: in another one the same ids are other pictures."""
         limits, standard = self.limits, self.standard
         return {
             "made_by": "make-trajectories",
+            "source": str(source.resolve()),
             "model": model,
             "temperature": self.temperature,
             "turns": limits.turns,
             "crops": limits.crops,
             "searches": limits.searches,
+            "results": limits.results,
             "search": limits.search.provider,
+            "search_url": limits.search.url,
             "documents": limits.search.documents,
+            "replay": limits.search.replay,
             "level": standard.level if standard.within_km is None else None,
             "within_km": standard.within_km,
             "at_least_calls": standard.calls,
@@ -135,6 +140,7 @@ class TrajectoryMaking:
         self._task = task
         self._lock = threading.Lock()
         self._root = image_root(source)
+        self._made_with = task.made_with(client.endpoint.model, source)
         self.records, self.rejected = chosen_records(source, split, limit)
         self.outcome = Outcome(len(self.records))
 
@@ -171,15 +177,14 @@ class TrajectoryMaking:
         what was kept is in the files."""
         if pending := self.pending:
             self._client.check()
-            made_with = self._task.made_with(self._client.endpoint.model)
-            write_json(self.folder / DATASET_FILE, {"made_with": made_with})
+            write_json(self.folder / DATASET_FILE, {"made_with": self._made_with})
             self._client.each(pending, self._one, lambda *_: on_done())
 
     # --- what is there ------------------------------------------------------------------------
 
     def _check_folder(self) -> None:
         about = read_if_there(self.folder / DATASET_FILE).get("made_with")
-        made_with = self._task.made_with(self._client.endpoint.model)
+        made_with = self._made_with
         if not isinstance(about, Mapping) or about.get("made_by") != made_with["made_by"]:
             self._check_new()
             return

@@ -27,6 +27,28 @@ def test_there_are_shipped_files() -> None:
     assert len(SHIPPED) >= 7
 
 
+@pytest.mark.parametrize(
+    ("recipe", "stage", "samples", "gpus"),
+    [
+        ("geoagent", "sft", 10_000, 8),
+        ("geoagent", "grpo", 20_000, 8),
+        ("gre", "sft", 20_000, 8),
+        ("gre", "judge", 10_000, 8),
+        ("gre", "grpo", 10_000, 8),
+        ("geovista", "sft", 2_000, 8),
+        ("geovista", "grpo", 12_000, 64),
+    ],
+)
+def test_recipes_save_long_before_their_end(
+    recipe: str, stage: str, samples: int, gpus: int
+) -> None:
+    """With the papers' numbers of samples and GPUs: a node that dies must not cost all."""
+    settings = getattr(resolve([f"recipe={recipe}"]), stage)
+    step = settings.batch_size * settings.gradient_accumulation * gpus
+    steps = settings.epochs * samples * getattr(settings, "generations", 1) / step
+    assert 3 * settings.save_steps <= steps
+
+
 def test_nothing_given_is_the_schema() -> None:
     assert resolve() == Config()
 
@@ -78,6 +100,8 @@ def test_weights_are_merged_by_name() -> None:
 WRONG = {
     "stages=[sftt]": "stages: unknown stage 'sftt'; did you mean sft?",
     "judge.weights.spatail=1": "judge.weights.spatail: unknown reward; did you mean spatial?",
+    "judge.weights.spatial=1": "judge.weights.spatial: is of places, and True or False is none",
+    "rewards.weights.judge=1": "rewards.weights.judge: places have no label; the stage judge",
     "judge.generations=3": "judge.generations: 3 does not divide the completions of a step",
     "judge.start_from=grpo": "judge.start_from: 'grpo' is none of sft, base",
     "grpo.generatoins=4": "grpo.generatoins: unknown key; did you mean grpo.generations?",

@@ -416,9 +416,12 @@ def test_settings_are_not_mixed(stub: Stub, tmp_path: Path) -> None:
         ({"standard": Standard("region")}, "made with level city, not region"),
         ({"temperature": 1.0}, r"made with temperature 0\.7, not 1\.0"),
         ({"limits": RolloutConfig(turns=4)}, "made with turns 6, not 4"),
+        ({"limits": RolloutConfig(results=2)}, "made with results 10, not 2"),
     ):
         with pytest.raises(UsageError, match=words):
             make(source, folder, server, **changes)
+    with pytest.raises(UsageError, match=r"made with source \S+/set, not \S+/others;"):
+        make(dataset(tmp_path / "others"), folder, server)
     assert len(server.requests) == asked
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,7 +13,9 @@ from geoagent.data.prompt import question
 from geoagent.errors import UsageError
 from geoagent.files import read_jsonl, write_jsonl
 from geoagent.run import Run
+from geoagent.stages import rows_of
 from geoagent.train.prepare import prepare
+from jobs.plan import make_plan
 
 ROW = {"image": "a.png", "latitude": 48.9, "longitude": 2.4, "country": "France", "city": "Paris"}
 JUDGE = {**ROW, "label": True, "predicted_cot": "Signs.", "predicted_answer": "France; Paris"}
@@ -28,10 +29,11 @@ def folder(tmp_path: Path) -> Path:
         Image.new("RGB", (28, 28)).save(tmp_path / name / "a.png")
     rows = [{**ROW, "id": "a", "think": THINK}, {**ROW, "id": "h", "split": "heldout"}]
     write_jsonl(tmp_path / "data" / "records.jsonl", rows)
+    write_jsonl(tmp_path / "judge" / "records.jsonl", [{**JUDGE, "id": "a"}])
     return tmp_path
 
 
-def run_of(folder: Path, **judge: Any) -> Run:
+def run_of(folder: Path) -> Run:
     config = Config()
     config.data.name, config.data.path = "test", str(folder / "data")
     config.data.answer = "coordinates"
@@ -52,7 +54,6 @@ def test_a_model_is_asked_for_coordinates(folder: Path) -> None:
     (row,) = read_jsonl(run.dataset("grpo"))
     assert row["messages"] == [asked]
     assert row["solution"] == "<answer>France; Paris</answer>"
-    assert not run.dataset("judge").exists()  # nothing of judge.path was read
 
 
 def test_judge_data_of_a_folder(folder: Path) -> None:
@@ -65,6 +66,27 @@ def test_judge_data_of_a_folder(folder: Path) -> None:
     assert (row["id"], row["label"], row["latitude"]) == ("a", True, 48.9)
     assert (done["judge"], done["judge_rejected"]) == (1, 2)
     assert "judge data: 1 (2 refused, the first b: label: 'perhaps' is not" in done["summary"]
+
+
+def test_judge_data_is_there_for_whoever_asks_later(folder: Path) -> None:
+    run = run_of(folder)
+    prepare(run, ["sft", "grpo", "eval"])
+    (stage,) = make_plan(run.config(), ["judge"], ["prepare", "sft"]).stages
+    assert stage.name == "judge"
+    assert rows_of(run.config(), run, "judge").is_file()
+
+
+def test_trajectories_that_are_all_refused_teach_nothing(folder: Path) -> None:
+    cut = {**ROW, "id": "t", "trajectory": [{"role": "user", "content": "<image>Where?"}]}
+    heldout = {**ROW, "id": "h", "split": "heldout"}
+    write_jsonl(folder / "data" / "records.jsonl", [cut, heldout])
+    run = run_of(folder)
+    config = run.config()
+    config.data.answer, config.rollout.train = "address", True
+    run.config_file.write_text(to_yaml(config))
+    with pytest.raises(UsageError, match=r"usable trajectory, which SFT .* does not end with"):
+        prepare(run, ["sft", "grpo"])
+    assert prepare(run, ["grpo"])["learnt_by_sft"] == 0
 
 
 def test_judge_data_without_a_label_is_refused(folder: Path) -> None:
