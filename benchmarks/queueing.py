@@ -85,7 +85,7 @@ def simulate(setting: Setting, seed: int = 0) -> float:
         heapq.heappush(events, (now + taken, rank, number))
 
     def send(rank: int) -> None:
-        # Ranks begin at different replicas where all have as few; ours do by the order of replies.
+        # Where several have as few, ranks begin at different ones, as our client does at random.
         loads = under_way[rank]
         number = min(range(len(loads)), key=lambda k: (loads[k], (k - rank) % len(loads)))
         left[rank] -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -50,7 +51,8 @@ class Balance:
         times = [usual for e in awake if (usual := self._of(e).usual_s) is not None]
         limit = _SLOW * min(times, default=0.0)
         fit = [e for e in awake if self._is_fit(self._of(e), limit, now)]
-        return min(fit, key=lambda e: self._of(e).under_way)
+        # Not the first of like ones: that would be the same one for hundreds of processes.
+        return min(fit, key=lambda e: (self._of(e).under_way, random.random()))
 
     def _is_fit(self, state: _State, limit: float, now: float) -> bool:
         if state.usual_s is None or state.usual_s <= limit:

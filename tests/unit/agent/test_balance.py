@@ -102,3 +102,7 @@ def test_those_that_rest_are_left_out_unless_all_do(balance: Balance, clock: Clo
         assert balance.choose([A, B]) == A
         clock.now += 2 * REST_S
         assert balance.choose([A, B]) == A
+
+
+def test_processes_do_not_all_begin_with_the_same_one() -> None:
+    assert {Balance().choose([A, B, C]).url for _ in range(200)} == {A.url, B.url, C.url}
