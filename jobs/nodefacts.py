@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -136,6 +136,22 @@ def _geocoder(subject: Subject) -> None:
             raise UsageError(str(error)) from error
 
 
+def _search(subject: Subject) -> None:
+    """An online service answers here too. What is kept of it would say nothing of this node."""
+    search = subject.config.rollout.search
+    used = subject.plan.name == "grpo" and subject.config.rollout.train
+    if not used or search.provider == "offline" or search.replay is not None:
+        return
+    from geoagent.rollout.search import provider
+
+    with tempfile.TemporaryDirectory() as cache:
+        once = replace(search, cache=cache, record=None, patience_s=0.0)
+        try:
+            provider(once).search("France")
+        except OutageError as error:
+            raise UsageError(str(error)) from error
+
+
 def _disk(subject: Subject) -> None:
     """Room for the next checkpoint, asked once: the nodes share it."""
     if not subject.leads:
@@ -181,6 +197,7 @@ _CHECKS: Final[dict[str, Callable[[Subject], None]]] = {
     "model": _model,
     "data": _data,
     "geocoder": _geocoder,
+    "search": _search,
     DISK: _disk,
     "TMPDIR": _scratch,
     "/dev/shm": _shared_memory,

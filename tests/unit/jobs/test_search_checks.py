@@ -1,15 +1,20 @@
-"""What the tool search_web needs is looked at before anything is submitted."""
+"""What the tool search_web needs is looked at before anything is submitted, and on Slurm by each
+node."""
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from geoagent.config import Config, resolve
+from geoagent.config import Config, StageResources, resolve
 from geoagent.rollout import offline
+from geoagent.run import Run
 from jobs import preflight
-from jobs.plan import make_plan
+from jobs.nodefacts import Subject, facts
+from jobs.plan import StagePlan, make_plan
+from tests.unit.rollout.search_server import SearchServer
 
 
 def lines(config: Config, *stages: str) -> list[str]:
@@ -59,3 +64,32 @@ def test_nothing_is_built_or_written(
     config.rollout.search.record = str(tmp_path / "searches.jsonl")
     assert lines(config, "sft", "grpo", "eval") == []
     assert not (tmp_path / "searches.jsonl").exists()
+
+
+def test_a_node_that_cannot_reach_the_service(config: Config, tmp_path: Path) -> None:
+    def found(stage: str) -> dict[str, str]:
+        plan = StagePlan(stage, ("geoagent.train", stage), StageResources())
+        return facts(Subject(Run(tmp_path / "run"), plan, config, leads=False), 30)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    search = config.rollout.search
+    search.provider, search.url = "searxng", f"http://127.0.0.1:{port}"
+    search.cache, search.min_delay_seconds = str(tmp_path / "kept"), 0.0
+    assert "searxng" in found("grpo")["search"]
+    assert "search" not in found("sft")
+    config.rollout.train = False
+    assert "search" not in found("grpo")
+
+
+def test_a_node_that_can(config: Config, tmp_path: Path) -> None:
+    plan = StagePlan("grpo", ("geoagent.train", "grpo"), StageResources())
+    with SearchServer() as server:
+        search = config.rollout.search
+        search.provider, search.url, search.min_delay_seconds = "searxng", server.url, 0.0
+        search.cache = str(tmp_path / "kept")
+        for _ in range(2):
+            looked = facts(Subject(Run(tmp_path / "run"), plan, config, leads=False), 30)
+            assert "search" not in looked
+    assert server.queries == ["France", "France"]  # not from what is kept
+    assert not Path(search.cache).exists()
