@@ -121,7 +121,7 @@ def add(kinds: Any) -> None:
         kinds,
         "make-judge",
         _make_judge,
-        "make judge data (GRE's RL-I) of predictions: are they nearer than a threshold?",
+        "make judge data (GRE's RL-I) of predictions, which are true nearer than a threshold",
         """%(prog)s runs/first data/judge --model sft --dry-run
         %(prog)s runs/first data/judge --model sft --threshold-km 25
         %(prog)s predictions.jsonl data/judge --dataset data/gre30k-seed --limit 10000""",

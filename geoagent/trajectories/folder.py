@@ -160,6 +160,8 @@ class TrajectoryMaking:
         """Take in what earlier calls have made, and keep other processes away until the end of the
         block. UsageError if one works on the folder just now, or it cannot be written."""
         try:
+            if self.folder.is_dir():
+                self._check_folder()  # before it gets a lock file, which may be all that is done
             with claimed(self.folder / _LOCK_FILE) as alone:
                 if not alone:
                     raise UsageError(f"{self.folder}: another process makes it just now")
@@ -196,9 +198,8 @@ class TrajectoryMaking:
                 )
 
     def _check_new(self) -> None:
-        """UsageError unless there is nothing but the lock."""
-        lock = self.folder / _LOCK_FILE
-        if [*self.folder.iterdir()] != [lock]:
+        """UsageError if there is more than the lock."""
+        if {*self.folder.iterdir()} - {self.folder / _LOCK_FILE}:
             raise UsageError(f"{self.folder}: holds something else; name a new folder")
 
     def _look(self) -> None:
