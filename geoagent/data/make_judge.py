@@ -28,6 +28,7 @@ from geoagent.data.record import (
 from geoagent.errors import UsageError
 from geoagent.files import new_folder, write_json, write_jsonl
 from geoagent.geo.distance import great_circle_km
+from geoagent.rollout.trace import completions
 
 SUMMARY_FILE: Final = "summary.json"
 NO_ANSWER, TOLD_BEFORE = "no answer", "told before"
@@ -39,8 +40,8 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Said:
-    """A prediction: its chain of thought, its answer ("" if it gives none), and where that is in
-    degrees, or None if it is nowhere."""
+    """A prediction: its chain of thought (with tools, of all turns), its answer ("" if it gives
+    none), and where that is in degrees, or None if it is nowhere."""
 
     chain: str
     answer: str
@@ -49,9 +50,7 @@ class Said:
 
 def read_prediction(row: Mapping[str, Any]) -> Said:
     """What a row of predictions.jsonl says; ValueError says what it lacks."""
-    text = row.get("completion")
-    if not isinstance(text, str):
-        raise ValueError("completion: missing, or not a text")
+    texts = completions(row)
     point = None
     names = ("predicted_latitude", "predicted_longitude")
     for name in names:
@@ -59,11 +58,12 @@ def read_prediction(row: Mapping[str, Any]) -> Said:
             raise ValueError(f"{name}: missing; null means that the answer is nowhere")
     if any(row[name] is not None for name in names):
         point = coordinate(row, names[0], 90.0), coordinate(row, names[1], 180.0)
-    read = parse(text)
+    read = parse(texts[-1])
     answer = read.answer or ""
     if not answer and read.coordinates is not None:
         answer = coordinates_answer(*read.coordinates)
-    return Said((read.think or "").strip(), answer.strip(), point)
+    thoughts = [(parse(text).think or "").strip() for text in texts]
+    return Said("\n".join(filter(None, thoughts)), answer.strip(), point)
 
 
 class Place(NamedTuple):
@@ -136,16 +136,17 @@ class Pool:
             raise UsageError(f"no usable row of model '{self.model}'; {self._listed()}")
         if self.model is None and len(self.models) > 1:
             raise UsageError(f"predictions of several models, choose one; {self._listed()}")
+        dropped = ", ".join(f"{n} {why}" for why, n in self.dropped.items())
+        others = f" (left out: {dropped})" if dropped else ""
         if not self.entries:
-            dropped = ", ".join(f"{n} {why}" for why, n in self.dropped.items())
-            raise UsageError(f"no prediction that can be judged{f' ({dropped})' * bool(dropped)}")
+            raise UsageError(f"no prediction that can be judged{others}")
         for label in (True, False):
             if not self.counts[label]:
                 other, way = ("false", "raise") if label else ("true", "lower")
                 raise UsageError(
-                    f"all {len(self.entries)} predictions are {other} at {self.threshold_km:g} km, "
-                    f"and there must be both: {way} the threshold, sample more of each picture, or "
-                    "take another model"
+                    f"all {len(self.entries)} predictions{others} are {other} at "
+                    f"{self.threshold_km:g} km, and there must be both: {way} the threshold, "
+                    "sample more of each picture, or take another model"
                 )
 
     def _listed(self) -> str:

@@ -44,7 +44,7 @@ def completions(row: Mapping[str, Any]) -> list[str]:
     if found := turns(row):
         return [turn["completion"] for turn in found]
     if not isinstance(row.get("completion"), str):
-        raise ValueError("no text in column 'completion'")
+        raise ValueError("completion: missing, or not a text")
     return [row["completion"]]
 
 

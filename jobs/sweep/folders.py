@@ -56,7 +56,7 @@ def rows(layout: Layout, trials: Sequence[Trial]) -> list[Row]:
                 point.name,
                 dict(point.settings),
                 dict(point.dimensions),
-                list(point.stages),
+                [stage for stage in trial.keys if stage != "prepare"],  # also unnamed ones
                 point.published,
                 {},
             ),

@@ -182,10 +182,18 @@ def test_coordinates_without_an_answer_element_are_an_answer() -> None:
     assert read_prediction(row).answer == "Latitude: 48.85341, Longitude: 2.34880"
 
 
+def test_the_chain_of_a_prediction_with_tools_is_that_of_all_turns() -> None:
+    row = predicted("a", PARIS, "It says Paris.")
+    looked = '<think>A sign.</think><tool_call>{"name": "image_zoom_in_tool"}</tool_call>'
+    row["trace"] = {"turns": [{"completion": looked}, {"completion": row["completion"]}]}
+    assert read_prediction(row).chain == "A sign.\nIt says Paris."
+    assert read_prediction(row).answer == read_prediction(predicted("a", PARIS)).answer
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"completion": None}, "completion: missing"),
+        ({"completion": None}, "completion: missing, or not a text"),
         ({"predicted_latitude": 91.0}, "predicted_latitude: 91 is out of range"),
         ({"predicted_longitude": None}, "predicted_longitude: missing"),
         ({"id": "z"}, "id: no record with a usable image has 'z'"),
@@ -202,6 +210,9 @@ def test_rows_that_are_no_predictions_are_refused(change: dict[str, Any], reason
 def test_one_label_alone_is_no_data(point: tuple[float, float], said: str) -> None:
     with pytest.raises(UsageError, match=f"all 2 predictions {said} threshold"):
         pool_of(predicted("a", point), predicted("b", point)).check()
+    silent = {**predicted("b", point), "completion": "<think>I don't know"}
+    with pytest.raises(UsageError, match=r"all 1 predictions \(left out: 1 no answer\) are"):
+        pool_of(predicted("a", point), silent).check()
 
 
 def test_predictions_are_of_one_model() -> None:
@@ -351,7 +362,7 @@ def test_rows_without_an_image_are_refused_and_told(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["refused"] == 2
     assert "predictions.jsonl:5: id: no record with a usable image has 'e'" in captured.err
-    assert "predictions.jsonl:6: completion: missing" in captured.err
+    assert "predictions.jsonl:6: completion: missing, or not a text" in captured.err
 
 
 def test_a_dry_run_writes_nothing(

@@ -14,6 +14,8 @@ from geoagent.evaluate.rules import RULES
 from geoagent.report.published import published
 from geoagent.stages import STAGES
 from geoagent.sweep.definition import Sweep, read_sweep, trials
+from jobs.sweep.folders import rows
+from jobs.sweep.layout import lay_out
 
 ROOT = Path(__file__).resolve().parents[3]
 POINTS = {
@@ -135,6 +137,14 @@ def test_every_published_stage_of_gre_is_a_point() -> None:
     assert of_all.keys["sft"] == alone.keys["sft"]
     assert of_all.keys["judge"] == found["cold-start-judge"].keys["judge"]
     assert settings_of(sweep, "all") == {"coordinates": 1.0, "format": 1.0}
+
+
+def test_a_table_knows_the_stages_that_nobody_has_named() -> None:
+    """Or a judge_data that failed would be told as a judge that found nothing to go on from."""
+    found = trials(read_sweep("gre_stages"))
+    stages = {row.point: row.stages for row in rows(lay_out(found, {}), found)}
+    assert stages["all"] == ["sft", "judge_data", "judge", "grpo", "eval"]
+    assert stages["cold-start"] == ["sft", "eval"]
 
 
 def test_sizes_of_geovistas_data() -> None:

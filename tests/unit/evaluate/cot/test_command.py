@@ -270,7 +270,7 @@ def test_refusals(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFi
     write_jsonl(file, [row, row])
     assert "predictions.jsonl:2: id 'a' is there twice" in refused()
     write_jsonl(file, [{"id": "a", "completion": None}])
-    assert "predictions.jsonl:1: no text in column 'completion'" in refused()
+    assert "predictions.jsonl:1: completion: missing, or not a text" in refused()
     for trace in ([], {}, {"turns": []}, {"turns": [{"thought": "x"}]}):
         write_jsonl(file, [{"id": "a", "trace": trace}])
         assert "predictions.jsonl:1: trace: has no turns" in refused()
