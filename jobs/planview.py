@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -93,11 +93,23 @@ def _lines(config: Config, plan: Plan, slurm: bool) -> Iterator[str]:
             yield from _policy(config, stages[name])
     if "eval" in stages:
         yield f"eval: {_evaluation(config)}"
+    yield from _tools(config, {*stages})
     if plan.agent is not None:
         clients = ", ".join(stage.name for stage in plan.stages if stage.needs_agent)
         yield f"agent: {config.agent.model} ({config.agent.backend}), asked by {clients}"
     elif any(stage.needs_agent for stage in plan.stages):
         yield f"agent: {config.agent.url} (external)"
+
+
+def _tools(config: Config, stages: Collection[str]) -> Iterator[str]:
+    """Which stages' models may zoom and search, and how often."""
+    rollout = config.rollout
+    on = {"sft": rollout.train, "grpo": rollout.train, "eval": rollout.eval}
+    if users := [name for name in on if on[name] and name in stages]:
+        yield (
+            f"tools in {', '.join(users)}: turns ≤ {rollout.turns}, crops ≤ {rollout.crops}, "
+            f"searches ≤ {rollout.searches} a picture, {rollout.search.provider}"
+        )
 
 
 def _judge_data(config: Config) -> str:

@@ -78,6 +78,19 @@ def test_a_dry_run_of_judging_says_what_is_judged_and_what_is_paid(
     assert "error: judge.path: /no/such" in capsys.readouterr().err
 
 
+def test_a_dry_run_tells_who_may_use_tools(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "--dry-run", "recipe=geovista_demo", f"runs_dir={tmp_path}"]
+    assert main(words) == 0
+    most = "turns ≤ 4, crops ≤ 2, searches ≤ 1 a picture, offline\n"
+    assert f"tools in sft, grpo, eval: {most}" in capsys.readouterr().out
+    assert main([*words, "rollout.train=false"]) == 0
+    assert f"tools in eval: {most}" in capsys.readouterr().out
+    assert main([*words, "rollout.train=false", "rollout.eval=false"]) == 0
+    assert "tools" not in capsys.readouterr().out
+
+
 def test_a_dry_run_tells_what_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
