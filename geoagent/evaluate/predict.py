@@ -124,7 +124,9 @@ class Predictor:
         from swift.infer_engine import InferRequest, RequestConfig
 
         requests = [
-            InferRequest(messages=[*messages], images=list(map(_as_input, images)))
+            InferRequest(
+                messages=list(map(_as_message, messages)), images=list(map(_as_input, images))
+            )
             for messages, images in conversations
         ]
         # As GRPO samples: from the whole distribution unless top_p cuts it.
@@ -150,6 +152,14 @@ class Predictor:
         del self.engine
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def _as_message(message: Mapping[str, str]) -> dict[str, str]:
+    """ms-swift puts the next image at any place-holder, also where a model has made one up."""
+    content = message["content"]
+    if message["role"] == "assistant":
+        content = content.replace("<image>", "‹image›")
+    return {"role": message["role"], "content": content}
 
 
 def _as_input(image: Path | Image) -> Any:

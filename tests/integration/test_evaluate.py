@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,6 +79,28 @@ def predictor(folder: Path) -> Predictor:
 @pytest.fixture
 def images(folder: Path) -> list[Path]:
     return sorted((folder / "data").glob("*.jpg"))
+
+
+def test_a_crop_is_where_the_tool_has_put_it(
+    images: list[Path], predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not where the model has written a place-holder of its own."""
+    asked: list[Any] = []
+    said = SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content="x"))])
+    monkeypatch.setattr(
+        predictor.engine, "infer", lambda requests, *_, **__: asked.extend(requests) or [said]
+    )
+    messages = [
+        {"role": "user", "content": "<image>Where?"},
+        {"role": "assistant", "content": "I see <image> there."},
+        {"role": "user", "content": "The crop:<image>"},
+    ]
+    predictor.reply([(messages, images[:2])], 4)
+    template = predictor.engine.template
+    row = {"messages": asked[0].messages, "images": asked[0].images}
+    text = processor_of(predictor).tokenizer.decode(template.encode(row)["input_ids"])
+    assert text.count("<|vision_start|>") == 2
+    assert "The crop:<|vision_start|>" in text
 
 
 def test_the_prompt_is_that_of_training(
