@@ -157,9 +157,11 @@ def _chains(folder: Path) -> tuple[dict[str, Any], str, list[str]]:
     if file.stat().st_mtime < (folder / "predictions.jsonl").stat().st_mtime:
         stale = "The predictions are newer than the judgement of their chains; make it again with "
         return {}, "", [f"{stale}geoagent cot-quality."]
-    models = read_if_there(file).get("by", {}).get("model", {})
+    by = read_if_there(file).get("by")
+    models = by.get("model") if isinstance(by, dict) else None
     judge = read_if_there(home / SETTINGS_FILE).get("judge", [])
-    return dict(models), str(judge[-1]) if judge else "", []
+    found = models if isinstance(models, dict) else {}
+    return found, str(judge[-1]) if judge else "", []
 
 
 def read_predictions(file: Path) -> dict[str, Predictions]:

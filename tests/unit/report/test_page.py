@@ -348,6 +348,8 @@ def test_the_quality_of_chains_is_shown_if_it_is_of_these_predictions(make_run: 
     text = text_of(page_of(run))
     assert "GRPO 40 59.1 50.0–61.5 0.500 – 0.250" in text
     assert "judged by Qwen3-32B" in text
+    write_json(home / "figures.json", {"by": None})
+    assert "Quality of chains of thought" not in text_of(page_of(run))
     later = (home / "figures.json").stat().st_mtime + 1
     os.utime(run.evaluation("mine") / "predictions.jsonl", (later, later))
     text = text_of(page_of(run))
