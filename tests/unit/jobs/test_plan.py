@@ -74,9 +74,7 @@ def test_judge_data_that_is_there_is_not_made() -> None:
 
 
 def test_rewards_of_judge_are_its_own() -> None:
-    asked = resolve(["recipe=demo", "judge.weights.consistency=1", "judge.lora.rank=0"])
-    plan = make_plan(asked, ["judge"])
-    assert [stage.name for stage in plan.stages if stage.needs_agent] == ["judge"]
+    """Which are none that the agent is asked for."""
     plain = make_plan(resolve(["recipe=demo"]), ["judge", "grpo"])
     assert [stage.name for stage in plain.stages if stage.needs_agent] == ["grpo"]
 
