@@ -263,6 +263,43 @@ def test_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "random, built from seed 0" in capsys.readouterr().out
 
 
+def test_a_dry_run_refuses_what_a_submission_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = new_run(resolve(["recipe=gre_demo", f"runs_dir={tmp_path}"]), tmp_path / "x")
+    for stage in ("prepare", "sft"):
+        write_json(run.done_file(stage), {})
+    words = ["submit", f"runs_dir={tmp_path}", "name=x", "--dry-run"]
+    for more, message in (
+        (["--resume", "sft.max_steps=3"], "sft.max_steps is 500 in this run and 3 now;"),
+        (["--resume", "recipe=demo"], "(its settings, a recipe's too, need not be given"),
+        (["sft", "--resume", "sft.max_steps=3"], "sft.max_steps is 500"),  # which has finished
+        (["eval", "--resume", "rollout.train=true", "data.answer=address"], "data.answer is"),
+        (["recipe=gre_demo"], "x: this run name is in use; continue that run with --resume"),
+    ):
+        for dry in (True, False):
+            assert main([word for word in (*words, *more) if dry or word != "--dry-run"]) == 2
+            told = capsys.readouterr().err
+            assert message in told
+            assert told.count("\n") == 1
+    assert main([*words, "--resume", "judge.threshold_km=20000"]) == 0
+    assert "true within 20000 km" in capsys.readouterr().out
+    assert run.config().judge.threshold_km == 750
+
+
+def test_settings_that_nothing_would_read_are_not_kept_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = new_run(resolve(["recipe=gre_demo", f"runs_dir={tmp_path}"]), tmp_path / "x")
+    for stage in ("prepare", "sft"):
+        write_json(run.done_file(stage), {})
+    words = ["submit", "sft", "--resume", f"runs_dir={tmp_path}", "name=x"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.rstrip().endswith("has finished sft")
+    assert main([*words, "judge.draws=4"]) == 0
+    assert "has finished sft; the settings that were given are not kept" in capsys.readouterr().out
+
+
 def test_a_run_that_is_still_going_is_not_continued(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
