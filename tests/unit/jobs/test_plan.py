@@ -73,6 +73,26 @@ def test_judge_data_that_is_there_is_not_made() -> None:
     assert names(make_plan(base, ["judge"])) == ["prepare", "judge_data", "judge"]
 
 
+@pytest.mark.parametrize(
+    ("words", "finished", "unused"),
+    [
+        ([], [], ""),
+        (["judge.path=x"], [], ""),
+        (["judge.start_from=base"], [], "sft (judge.start_from=base, grpo.start_from=judge)"),
+        (["grpo.start_from=sft"], [], "judge (judge.start_from=sft, grpo.start_from=sft)"),
+        (["grpo.start_from=sft"], ["prepare", "sft", "judge_data", "judge"], ""),
+        (["judge.start_from=base"], ["prepare", "sft"], ""),
+    ],
+)
+def test_what_is_trained_for_nothing_is_told(
+    words: list[str], finished: list[str], unused: str
+) -> None:
+    config = resolve([*GRE, *words])
+    notes = [n for n in make_plan(config, config.stages, finished).notes if "nothing" in n]
+    assert len(notes) == bool(unused)
+    assert all(note.startswith(f"nothing goes on from {unused}: leave it out") for note in notes)
+
+
 def test_rewards_of_judge_are_its_own() -> None:
     """Which are none that the agent is asked for."""
     plain = make_plan(resolve(["recipe=demo"]), ["judge", "grpo"])
