@@ -63,8 +63,12 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     UsageError for a stage that does not exist.
     """
     check_stages(wanted)
+    notes = []
+    if config.judge.path is not None and {"judge_data", "judge"} <= {*wanted}:  # as it was begun
+        wanted = [name for name in wanted if name != "judge_data"]
+        notes.append("judge.path has the rows of judge: judge_data is left out")
     needed = with_needed(config, wanted, finished)
-    notes = [
+    notes += [
         f"{user} goes on from {stage}, which this run has not finished yet: {stage} is added"
         for stage, user in needed.items()
         if stage != user

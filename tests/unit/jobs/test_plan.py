@@ -69,6 +69,9 @@ def test_what_has_finished_brings_nothing_along() -> None:
 def test_judge_data_that_is_there_is_not_made() -> None:
     given = resolve([*GRE, "judge.path=data/judge"])
     assert names(make_plan(given, ["judge"])) == ["prepare", "sft", "judge"]
+    both = make_plan(given, ["judge_data", "judge"])  # what a run that failed is continued with
+    assert names(both) == ["prepare", "sft", "judge"]
+    assert "judge_data is left out" in both.notes[0]
     base = resolve([*GRE, "judge.start_from=base"])
     assert names(make_plan(base, ["judge"])) == ["prepare", "judge_data", "judge"]
 
