@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     submit = commands.add_parser("submit", help="submit stages, with what they stand on")
     submit.add_argument(
         "words",
-        nargs="+",
+        nargs="*",
         metavar="STAGE|key=value",
         help=f"stages ({', '.join(STAGES)}) and settings (group=choice, key=value, FILE.yaml)",
     )

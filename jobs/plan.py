@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from geoagent.config import Config, StageResources
-from geoagent.stages import STAGES, TRAINING, asks_agent, check_stages, with_needed
+from geoagent.stages import (
+    POLICY,
+    STAGES,
+    TRAINING,
+    asks_agent,
+    check_stages,
+    stands_on,
+    with_needed,
+)
 from geoagent.sweep.home import RESULTS
 
 AGENT: Final = "agent"
@@ -55,8 +63,12 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     UsageError for a stage that does not exist.
     """
     check_stages(wanted)
+    notes = []
+    if config.judge.path is not None and {"judge_data", "judge"} <= {*wanted}:  # as it was begun
+        wanted = [name for name in wanted if name != "judge_data"]
+        notes.append("judge.path has the rows of judge: judge_data is left out")
     needed = with_needed(config, wanted, finished)
-    notes = [
+    notes += [
         f"{user} goes on from {stage}, which this run has not finished yet: {stage} is added"
         for stage, user in needed.items()
         if stage != user
@@ -66,7 +78,24 @@ def make_plan(config: Config, wanted: Sequence[str], finished: Collection[str] =
     if skipped:
         notes.append(f"finished already, left out: {', '.join(skipped)}")
     ordered = [name for name in STAGES if name in names and name not in finished]
+    notes += [
+        f"nothing goes on from {stage} ({_starts(config, ordered)}): leave it out, unless it is to "
+        "be compared"
+        for stage in _unused(config, ordered)
+    ]
     return plan_stages(config, ordered, notes=notes)
+
+
+def _unused(config: Config, names: Sequence[str]) -> list[str]:
+    """Training stages whose model no later one of these goes on from, other than the last."""
+    used = {stage for name in names for stage in stands_on(config, name)}
+    return [name for name in names if name in TRAINING and name not in used][:-1]
+
+
+def _starts(config: Config, names: Sequence[str]) -> str:
+    """Where those that could have gone on from another one do begin."""
+    policies = [name for name in POLICY if name in names]
+    return ", ".join(f"{name}.start_from={getattr(config, name).start_from}" for name in policies)
 
 
 def plan_stages(

@@ -84,6 +84,12 @@ def _lines(config: Config, plan: Plan, slurm: bool) -> Iterator[str]:
     for stage in plan.stages:
         if model.kind == "pretrained" and stage.name in TRAINING and not _has_gpus(stage):
             yield f"note: {stage.name} asks for no GPU (cluster.{stage.name}.gpus_per_node)"
+        gpus = stage.resources.gpus_per_node
+        if stage.name not in TRAINING and gpus > 1:
+            yield (
+                f"note: {stage.name} is one process, which {gpus} GPUs make no faster than one "
+                f"(cluster.{stage.name}.gpus_per_node)"
+            )
     if "sft" in stages:
         yield f"sft: {_training(config.sft, stages['sft'], 'samples')}"
     if "judge_data" in stages:

@@ -15,6 +15,7 @@ from geoagent.data.record import image_root
 from geoagent.errors import UsageError
 from geoagent.modelfolder import check_model
 from geoagent.stages import POLICY, asks
+from geoagent.vary import value_of
 from jobs import scheduler
 from jobs.container.check import check_images
 from jobs.container.enter import installed
@@ -31,12 +32,15 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         _scheduler,
         _nodes,
         _data,
+        _judge_data,
+        _evaluated,
         _model,
         _semantic,
         _geocoder,
         _search,
         _agent,
         _packages,
+        _agent_package,
         _images,
     )
     for check in checks:
@@ -109,22 +113,29 @@ def _nodes(config: Config, plan: Plan) -> None:
 
 
 def _data(config: Config, plan: Plan) -> None:
-    data, evaluated = config.data, config.eval.path
-    names = [stage.name for stage in plan.stages]
+    data, names = config.data, [stage.name for stage in plan.stages]
     if data.path is not None:
         with _about("data.path"):
             check_needs(config, Path(data.path), names, glance(Path(data.path)))
             image_root(Path(data.path))
     elif data.name != "sample":
         raise UsageError(f"data.path: is needed for data.name={data.name}")
-    if config.judge.path is not None and {"prepare", "judge"} & {*names}:
+
+
+def _judge_data(config: Config, plan: Plan) -> None:
+    folder, names = config.judge.path, {stage.name for stage in plan.stages}
+    if folder is not None and {"prepare", "judge"} & names:
         with _about("judge.path"):
-            check_judge(Path(config.judge.path))
-            image_root(Path(config.judge.path))
-    if evaluated is not None and "eval" in names:
+            check_judge(Path(folder))
+            image_root(Path(folder))
+
+
+def _evaluated(config: Config, plan: Plan) -> None:
+    folder = config.eval.path
+    if folder is not None and any(stage.name == "eval" for stage in plan.stages):
         with _about("eval.path"):
-            check_evaluated(config, Path(evaluated), glance(Path(evaluated)))
-            image_root(Path(evaluated))
+            check_evaluated(config, Path(folder), glance(Path(folder)))
+            image_root(Path(folder))
 
 
 @contextmanager
@@ -197,22 +208,24 @@ def _images(config: Config, plan: Plan) -> None:
 
 def _packages(config: Config, plan: Plan) -> None:
     """Of this environment; those of images are looked for in them."""
-    if in_use(config):
+    if in_use(config) or importlib.util.find_spec("vllm") is not None:
         return
-    names = [stage.name for stage in plan.stages]
-    vllm = importlib.util.find_spec("vllm") is not None
-    for name in POLICY:
-        if name in names and getattr(config, name).vllm and not vllm:
-            raise UsageError(
-                f"{name}.vllm: the package vllm is not installed in this environment; install it, "
-                f"or set {name}.vllm=false (slower)"
-            )
-    if {"judge_data", "eval"} & {*names} and config.eval.engine == "vllm" and not vllm:
+    names = {stage.name for stage in plan.stages}
+    without = {f"{name}.vllm": "false" for name in POLICY if name in names}
+    without = {key: value for key, value in without.items() if value_of(config, key)}
+    if {"judge_data", "eval"} & names and config.eval.engine == "vllm":
+        without["eval.engine"] = "transformers"
+    if without:
+        instead = " ".join(f"{key}={value}" for key, value in without.items())
         raise UsageError(
-            "eval.engine: the package vllm is not installed in this environment; install it, or "
-            "set eval.engine=transformers (slower)"
+            f"{', '.join(without)}: the package vllm is not installed in this environment; install "
+            f"it, or set {instead} (slower)"
         )
-    if plan.agent is not None and config.agent.backend == "vllm" and shutil.which("vllm") is None:
+
+
+def _agent_package(config: Config, plan: Plan) -> None:
+    needed = plan.agent is not None and config.agent.backend == "vllm" and not in_use(config)
+    if needed and shutil.which("vllm") is None:
         raise UsageError(
             "agent.backend=vllm: the command vllm is not installed here; install it, or choose "
             "agent=embedded, or a server of yours (agent.backend=external agent.url=…)"

@@ -21,6 +21,7 @@ from geoagent.files import read_if_there, write_atomic, write_json
 from geoagent.modelfolder import OFFLINE
 from geoagent.run import Run
 from geoagent.vary import kind_of
+from jobs.changes import begun, check_same, needs_prepare
 from jobs.container.images import described
 from jobs.container.said import inside
 from jobs.disk import GIB, needed_bytes
@@ -30,10 +31,6 @@ from jobs.plan import STAGES
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_MAY_CHANGE: Final = (
-    *("cluster.", "container.", "name", "runs_dir", "stages", "eval.", "rollout.eval", "agent."),
-)
-"""Keys that a continued run may have otherwise than it began: they change no finished stage."""
 
 
 def run_path(config: Config, stages: Sequence[str]) -> Path:
@@ -45,13 +42,17 @@ def run_path(config: Config, stages: Sequence[str]) -> Path:
 
 
 def finished_stages(run: Run, config: Config | None = None) -> list[str]:
-    """Stages that need not run again; an evaluation must if `config` wants another one."""
+    """Stages that need not run again; an evaluation must if `config` wants another one, and prepare
+    if it names other judge data."""
     finished = [stage for stage in STAGES if run.done_file(stage).is_file()]
-    if config is not None and "eval" in finished:
-        before = run.config()
-        if _evaluated(before) != _evaluated(config):
-            finished.remove("eval")
-    return finished
+    if config is None or not finished:
+        return finished
+    before = run.config()
+    again = {
+        "prepare": needs_prepare(before, config),
+        "eval": _evaluated(before) != _evaluated(config),
+    }
+    return [stage for stage in finished if not again.get(stage)]
 
 
 def _evaluated(config: Config) -> tuple[Any, ...]:
@@ -69,6 +70,15 @@ def find_run(path: Path) -> Run:
     raise UsageError(f"{path}: there is no such run to go on with{hint}")
 
 
+def check_continued(config: Config, run: Run, parts: Sequence[Run] = ()) -> None:
+    """UsageError if the run, or one of those that are `parts` of it, has done something with other
+    settings; nothing is written."""
+    runs = (run, *parts)
+    if any(finished_stages(one) for one in runs):
+        check_same(run.config(), config, run.path, begun(runs))
+        as_it_knows(config, run)
+
+
 def continue_run(config: Config, run: Run, parts: Sequence[Run] = ()) -> None:
     """Make a run ready to go on with this configuration. UsageError if it began with another.
 
@@ -76,10 +86,10 @@ def continue_run(config: Config, run: Run, parts: Sequence[Run] = ()) -> None:
     so that a setting that made the first one fail can be mended.
     """
     _check_space(run.path, config)
+    check_continued(config, run, parts)
     if any(finished_stages(one) for one in (run, *parts)):
-        _check_same(run.config(), config, run.path)
-        if "eval" not in finished_stages(run, config):  # of other settings: no longer finished
-            run.done_file("eval").unlink(missing_ok=True)
+        for stage in {*finished_stages(run)} - {*finished_stages(run, config)}:
+            run.done_file(stage).unlink()  # of other settings: no longer finished
         named = dataclasses.replace(config, name=run.path.name)
         write_atomic(run.config_file, as_it_knows(named, run))
         _note_images(config, run)
@@ -130,7 +140,7 @@ def _make(path: Path) -> None:
         try:
             path.mkdir()
         except FileExistsError:
-            raise UsageError(_in_use(path)) from None
+            raise UsageError(in_use(path)) from None
         canary = path / ".canary"
         canary.write_text("can this be written?")
         canary.unlink()
@@ -140,7 +150,8 @@ def _make(path: Path) -> None:
         ) from None
 
 
-def _in_use(path: Path) -> str:
+def in_use(path: Path) -> str:
+    """What to say of a new run whose folder is there."""
     if Run(path).config_file.is_file():
         goes_on = "continue that run with --resume"
     else:
@@ -178,18 +189,6 @@ def _snapshot(folder: Path) -> None:
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "minicluster")
     for name in ("geoagent", "jobs", "configs"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-
-
-def _check_same(before: Config, now: Config, path: Path) -> None:
-    old, new = dict(_flat(before)), dict(_flat(now))
-    changed = [key for key in new if old.get(key) != new[key] and not key.startswith(_MAY_CHANGE)]
-    if changed:
-        key = changed[0]
-        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise UsageError(
-            f"{path}: {key} is {old.get(key)} in this run and {new[key]} now{more}; continue it as "
-            "it began, or start another with name=…"
-        )
 
 
 def as_it_knows(config: Config, run: Run) -> str:
@@ -232,15 +231,6 @@ def _section(document: dict[str, Any], path: str) -> dict[str, Any]:
     for name in path.split(".")[:-1]:
         document = document[name]
     return document
-
-
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for item in dataclasses.fields(node):
-        value = getattr(node, item.name)
-        if dataclasses.is_dataclass(value):
-            yield from _flat(value, f"{prefix}{item.name}.")
-        else:
-            yield f"{prefix}{item.name}", value
 
 
 def environment(run: Run) -> dict[str, str]:

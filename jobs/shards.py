@@ -22,6 +22,7 @@ from geoagent.evaluate.completions import MARK, Shard
 from geoagent.evaluate.completions import STAGE as EVAL
 from geoagent.files import claimed, read_if_there
 from geoagent.run import Run
+from jobs.changes import check_same
 from jobs.container.enter import interpreter
 from jobs.group import Group, home_of
 from jobs.plan import STAGES, TRAINING, StagePlan, make_plan
@@ -111,6 +112,7 @@ def _run(words: Sequence[str], variables: Mapping[str, str]) -> tuple[Run, Confi
         raise UsageError(f"{named[0]}: is a group; evaluate its runs one by one: {names}")
     if "prepare" not in finished_stages(run):
         raise UsageError(f"{named[0]}: has nothing to evaluate; it has not finished prepare")
+    check_same(run.config(), config, run.path, STAGES)  # not even of stages that are to come
     _check_trained(run)
     for problem in problems(config, make_plan(config, [EVAL], _others())):
         raise UsageError(problem)

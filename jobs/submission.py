@@ -20,7 +20,15 @@ from jobs.group import Group, Member, by_seed
 from jobs.lock import submitting
 from jobs.plan import STAGES, check_stages, make_plan
 from jobs.preflight import problems_of, uses_slurm
-from jobs.rundir import continue_run, find_run, finished_stages, new_run, run_path
+from jobs.rundir import (
+    check_continued,
+    continue_run,
+    find_run,
+    finished_stages,
+    in_use,
+    new_run,
+    run_path,
+)
 from jobs.state import Jobs
 from jobs.watch import still_running
 
@@ -56,17 +64,19 @@ def submit(request: Request) -> int:
         if request.resume:
             config = resolve([str(home.config_file), *request.words])
             request = _with_stages(request, config)
+            check_continued(config, home, group.runs() if group else ())
         members = _members(request, config, home, group)
         if request.resume and not members:
-            print(f"nothing to do: {short(path)} has finished {', '.join(request.stages)}")
-            return 0
-        if request.dry_run:
-            from jobs.planview import show_plan
+            return _nothing(request, config, home)
+        found = _problems(config, members, None if request.resume else home)
+        try:
+            if request.dry_run:
+                from jobs.planview import show_plan
 
-            show_plan(members, home.path, group)
-        found = _problems(config, members)
-        for problem in found:
-            print(f"error: {problem}", file=sys.stderr)
+                show_plan(members, home.path, group)  # it may ask Slurm
+        finally:
+            for problem in found:
+                print(f"error: {problem}", file=sys.stderr)
         if found or request.dry_run:
             return 2 if found else 0
         for note in dict.fromkeys(note for member in members for note in member.plan.notes):
@@ -147,10 +157,18 @@ def _member(request: Request, group: Group, name: str) -> Member:
     return Member(config, run, make_plan(config, request.stages, finished))
 
 
-def _problems(config: Config, members: Sequence[Member]) -> list[str]:
-    """Those of all runs, each once."""
+def _nothing(request: Request, config: Config, home: Run) -> int:
+    """Say that all has finished, and that settings which nothing would read are not kept."""
+    lost = "; the settings that were given are not kept" if config != home.config() else ""
+    print(f"nothing to do: {short(home.path)} has finished {', '.join(request.stages)}{lost}")
+    return 0
+
+
+def _problems(config: Config, members: Sequence[Member], new: Run | None) -> list[str]:
+    """Those of all runs, each once, and of the folder of a new one."""
+    taken = [in_use(new.path)] if new is not None and new.path.exists() else []
     found = problems_of((member.config, member.plan) for member in members)
-    return [*dict.fromkeys([*found, *_other_agents(config, members)])]
+    return [*dict.fromkeys([*taken, *found, *_other_agents(config, members)])]
 
 
 def _other_agents(config: Config, members: Sequence[Member]) -> Iterator[str]:

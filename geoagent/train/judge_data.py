@@ -134,8 +134,7 @@ def _write_rows(config: Config, run: Run, pictures: Path, file: Path) -> dict[st
     try:
         pool.check()
     except UsageError as error:
-        keys = "judge.threshold_km, judge.draws, judge.start_from"
-        raise UsageError(f"{STAGE}: {error} ({keys})") from error
+        raise UsageError(f"{error} ({_ways_on(bool(pool.entries))})") from error
     chosen = draw(pool.entries, config.seed, judge.limit)
     folder = run.stage(STAGE) / "dataset"
     shutil.rmtree(folder, ignore_errors=True)
@@ -144,6 +143,16 @@ def _write_rows(config: Config, run: Run, pictures: Path, file: Path) -> dict[st
     records, _ = read_records(folder, check_images=False)
     write_swift_jsonl(records, folder, "judge", rows_of(config, run, "judge"))
     return counts
+
+
+def _ways_on(answered: bool) -> str:
+    """What a run may have otherwise from here on; without any answer no threshold helps."""
+    if answered:
+        return "judge.threshold_km, judge.draws, judge.start_from, or judge.path of data elsewhere"
+    return (
+        "grpo.max_completion_length, if they are cut; judge.path of data elsewhere; "
+        "grpo.start_from=sft, without judge; or another run whose sft learns longer"
+    )
 
 
 def _summary(model: str, counts: Mapping[str, Any]) -> str:

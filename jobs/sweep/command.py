@@ -87,9 +87,11 @@ def sweep(request: Request) -> int:
         found = list(_problems(planned))
         if not planned.members and not found:
             return _nothing(planned, request.dry_run)
-        _show(planned)
-        for problem in found:
-            print(f"error: {problem}", file=sys.stderr)
+        try:
+            _show(planned)  # it may ask Slurm
+        finally:
+            for problem in found:
+                print(f"error: {problem}", file=sys.stderr)
         if found or request.dry_run:
             print(NOTHING)
             return 2 if found else 0

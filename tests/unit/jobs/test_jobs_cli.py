@@ -78,6 +78,17 @@ def test_a_dry_run_of_judging_says_what_is_judged_and_what_is_paid(
     assert "error: judge.path: /no/such" in capsys.readouterr().err
 
 
+def test_a_dry_run_tells_which_gpus_would_be_idle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "--dry-run", "recipe=gre_demo", f"runs_dir={tmp_path}"]
+    gpus = [f"cluster.{stage}.gpus_per_node=8" for stage in ("sft", "judge_data", "judge", "grpo")]
+    assert main([*words, *gpus, "cluster.eval.gpus_per_node=1"]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
+    idle = "8 GPUs make no faster than one (cluster.judge_data.gpus_per_node)"
+    assert notes == [f"note: judge_data is one process, which {idle}"]
+
+
 def test_a_dry_run_tells_who_may_use_tools(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +115,8 @@ def test_a_dry_run_tells_what_is_left_out(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["submit"], "no stage given, and the configuration names none"),
+        (["submit", "--dry-run"], "no stage given, and the configuration names none"),
         (["submit", "model=tiny"], "no stage given, and the configuration names none"),
         (["submit", "sft,grpo"], "unknown stage 'sft,grpo'"),
         (
@@ -168,6 +181,20 @@ def test_all_that_has_to_be_mended_is_told_at_once(
     shown = capsys.readouterr()
     assert "model: Qwen/Qwen2.5-VL-7B-Instruct" in shown.out
     assert shown.err.splitlines() == told
+
+
+def test_what_several_settings_lack_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = ["data.path=/no/data", "judge.path=/no/judge", "eval.path=/no/eval"]
+    vllm = ["judge.vllm=true", "grpo.vllm=true", "eval.engine=vllm"]
+    words = ["submit", "recipe=gre_demo", f"runs_dir={tmp_path}", *paths, *vllm]
+    assert main([*words, "--dry-run"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    keys = ["data.path", "judge.path", "eval.path", "judge.vllm, grpo.vllm, eval.engine"]
+    assert [line.split(": ")[1] for line in told] == keys
+    instead = "judge.vllm=false grpo.vllm=false eval.engine=transformers"
+    assert told[-1].endswith(f"set {instead} (slower)")
 
 
 def dataset(folder: Path, *rows: dict[str, object]) -> Path:
@@ -261,6 +288,43 @@ def test_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     short = ["submit", "grpo", "--resume", f"runs_dir={tmp_path}", "name=x", "--dry-run"]
     assert main(short) == 0
     assert "random, built from seed 0" in capsys.readouterr().out
+
+
+def test_a_dry_run_refuses_what_a_submission_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = new_run(resolve(["recipe=gre_demo", f"runs_dir={tmp_path}"]), tmp_path / "x")
+    for stage in ("prepare", "sft"):
+        write_json(run.done_file(stage), {})
+    words = ["submit", f"runs_dir={tmp_path}", "name=x", "--dry-run"]
+    for more, message in (
+        (["--resume", "sft.max_steps=3"], "sft.max_steps is 500 in this run and 3 now;"),
+        (["--resume", "recipe=demo"], "(its settings, a recipe's too, need not be given"),
+        (["sft", "--resume", "sft.max_steps=3"], "sft.max_steps is 500"),  # which has finished
+        (["eval", "--resume", "rollout.train=true", "data.answer=address"], "data.answer is"),
+        (["recipe=gre_demo"], "x: this run name is in use; continue that run with --resume"),
+    ):
+        for dry in (True, False):
+            assert main([word for word in (*words, *more) if dry or word != "--dry-run"]) == 2
+            told = capsys.readouterr().err
+            assert message in told
+            assert told.count("\n") == 1
+    assert main([*words, "--resume", "judge.threshold_km=20000"]) == 0
+    assert "true within 20000 km" in capsys.readouterr().out
+    assert run.config().judge.threshold_km == 750
+
+
+def test_settings_that_nothing_would_read_are_not_kept_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = new_run(resolve(["recipe=gre_demo", f"runs_dir={tmp_path}"]), tmp_path / "x")
+    for stage in ("prepare", "sft"):
+        write_json(run.done_file(stage), {})
+    words = ["submit", "sft", "--resume", f"runs_dir={tmp_path}", "name=x"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.rstrip().endswith("has finished sft")
+    assert main([*words, "judge.draws=4"]) == 0
+    assert "has finished sft; the settings that were given are not kept" in capsys.readouterr().out
 
 
 def test_a_run_that_is_still_going_is_not_continued(

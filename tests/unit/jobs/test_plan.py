@@ -69,8 +69,31 @@ def test_what_has_finished_brings_nothing_along() -> None:
 def test_judge_data_that_is_there_is_not_made() -> None:
     given = resolve([*GRE, "judge.path=data/judge"])
     assert names(make_plan(given, ["judge"])) == ["prepare", "sft", "judge"]
+    both = make_plan(given, ["judge_data", "judge"])  # what a run that failed is continued with
+    assert names(both) == ["prepare", "sft", "judge"]
+    assert "judge_data is left out" in both.notes[0]
     base = resolve([*GRE, "judge.start_from=base"])
     assert names(make_plan(base, ["judge"])) == ["prepare", "judge_data", "judge"]
+
+
+@pytest.mark.parametrize(
+    ("words", "finished", "unused"),
+    [
+        ([], [], ""),
+        (["judge.path=x"], [], ""),
+        (["judge.start_from=base"], [], "sft (judge.start_from=base, grpo.start_from=judge)"),
+        (["grpo.start_from=sft"], [], "judge (judge.start_from=sft, grpo.start_from=sft)"),
+        (["grpo.start_from=sft"], ["prepare", "sft", "judge_data", "judge"], ""),
+        (["judge.start_from=base"], ["prepare", "sft"], ""),
+    ],
+)
+def test_what_is_trained_for_nothing_is_told(
+    words: list[str], finished: list[str], unused: str
+) -> None:
+    config = resolve([*GRE, *words])
+    notes = [n for n in make_plan(config, config.stages, finished).notes if "nothing" in n]
+    assert len(notes) == bool(unused)
+    assert all(note.startswith(f"nothing goes on from {unused}: leave it out") for note in notes)
 
 
 def test_rewards_of_judge_are_its_own() -> None:

@@ -16,12 +16,24 @@ from geoagent.data.sample import VERSION
 from geoagent.errors import UsageError
 from geoagent.files import write_json
 from geoagent.run import Run
+from geoagent.train.checkpoints import seal
 from jobs import rundir
 from jobs.rundir import continue_run, find_run, finished_stages, new_run, run_path
 
 
 def demo(tmp_path: Path, *more: str) -> Config:
     return resolve(["recipe=demo", f"runs_dir={tmp_path}/runs", "name=first", *more])
+
+
+def gre(tmp_path: Path, *more: str) -> Config:
+    return resolve(["recipe=gre_demo", f"runs_dir={tmp_path}/runs", "name=gre", *more])
+
+
+def _gre(tmp_path: Path, *done: str) -> Run:
+    run = new_run(gre(tmp_path), tmp_path / "runs" / "gre")
+    for stage in done:
+        write_json(run.done_file(stage), {})
+    return run
 
 
 def test_a_new_run_holds_what_it_was_made_from(
@@ -85,16 +97,60 @@ def test_a_run_of_older_code_is_given_no_key_that_it_would_refuse(tmp_path: Path
 
 
 def test_resume_keeps_to_the_configuration(tmp_path: Path) -> None:
-    config = demo(tmp_path)
-    path = run_path(config, ["sft"])
-    run = new_run(config, path)
-    write_json(run.done_file("prepare"), {})
-    other = demo(tmp_path, "sft.learning_rate=0.5", "grpo.beta=0.5")
-    with pytest.raises(UsageError, match=r"sft.learning_rate is 0.00\d+ .* 0.5 now \(and 1 more\)"):
+    run = _new(tmp_path)
+    for stage in ("prepare", "sft"):
+        write_json(run.done_file(stage), {})
+    other = demo(tmp_path, "sft.learning_rate=0.5", "sft.epochs=7", "data.limit=9", "grpo.beta=0.5")
+    before = run.config_file.read_bytes()
+    named = r"data.limit is None .* 9 now \(and 2 more: sft.learning_rate, sft.epochs\)"
+    with pytest.raises(UsageError, match=named):
         continue_run(other, run)
+    assert run.config_file.read_bytes() == before
     moved = demo(tmp_path, "cluster.partition=gpu", "eval.batch_size=2")
     continue_run(moved, run)
     assert run.config() == moved
+
+
+def test_a_stage_that_has_not_begun_may_have_other_settings(tmp_path: Path) -> None:
+    run = _gre(tmp_path, "prepare", "sft")
+    for words in (
+        ("judge.threshold_km=20000", "judge.draws=4", "judge.start_from=base"),
+        ("grpo.start_from=sft",),
+        ("grpo.max_completion_length=512", "judge.weights.format=0.5"),
+    ):
+        continue_run(gre(tmp_path, *words), run)
+        assert run.config() == gre(tmp_path, *words)
+        assert finished_stages(run) == ["prepare", "sft"]
+
+
+def test_what_finished_stages_have_read_is_settled(tmp_path: Path) -> None:
+    run = _gre(tmp_path, "prepare", "sft", "judge_data")
+    for word in ("judge.threshold_km=9", "grpo.max_completion_length=512", "sft.save_steps=9"):
+        with pytest.raises(UsageError, match=f"{word.partition('=')[0]} is .* in this run"):
+            continue_run(gre(tmp_path, word), run)
+    continue_run(gre(tmp_path, "judge.learning_rate=0.5", "grpo.beta=0.5"), run)
+    checkpoint = run.checkpoints("judge") / "checkpoint-6"
+    write_json(checkpoint / "trainer_state.json", {"global_step": 6})
+    continue_run(gre(tmp_path), run)  # that one is half: it will be thrown away
+    seal(checkpoint)
+    for word in ("judge.learning_rate=0.5", "judge.path=data/judge"):
+        with pytest.raises(UsageError, match=f"{word.partition('=')[0]} is .* in this run"):
+            continue_run(gre(tmp_path, word), run)
+    continue_run(gre(tmp_path, "grpo.beta=0.5"), run)
+
+
+@pytest.mark.parametrize("done", [("prepare", "sft"), ("prepare", "sft", "judge_data")])
+def test_prepare_reads_judge_data_that_is_named_later(done: list[str], tmp_path: Path) -> None:
+    run = _gre(tmp_path, *done)
+    named = gre(tmp_path, "judge.path=data/judge")
+    left = [stage for stage in done if stage != "prepare"]
+    assert finished_stages(run, named) == left
+    continue_run(named, run)
+    assert finished_stages(run) == left
+    write_json(run.done_file("prepare"), {})
+    assert finished_stages(run, named) == [*done]
+    continue_run(gre(tmp_path), run)  # it has all that this one needs
+    assert finished_stages(run) == [*done]
 
 
 def test_an_evaluation_with_other_settings_is_not_finished(tmp_path: Path) -> None:

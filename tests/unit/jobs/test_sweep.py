@@ -342,6 +342,21 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, scheduler: Path) -> None:
     assert ((home / "sweep.json").read_bytes(), (home / "group.json").read_bytes()) == before
 
 
+def test_what_is_to_be_mended_is_told_though_slurm_is_silent(
+    tmp_path: Path, scheduler: Path, capsys: Capture
+) -> None:
+    (scheduler / "scontrol").write_text('#!/bin/bash\n[ "$1" = ping ] && exec echo is UP\nexit 1\n')
+    assert sweep(tmp_path, write(tmp_path), "data.path=/no/such", "--dry-run") == 75
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("error: data.path: /no/such")
+    assert "scontrol does not answer" in told[-1]
+    words = ["submit", "recipe=demo", "data.path=/no/such", "cluster=slurm", "--seeds", "0,1"]
+    assert main([*words, f"runs_dir={tmp_path}/runs", "--dry-run"]) == 75
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("error: data.path: /no/such")
+    assert "scontrol does not answer" in told[-1]
+
+
 def test_of_an_array_half_of_which_was_written_down(tmp_path: Path, scheduler: Path) -> None:
     """The submission was killed while it wrote the array's elements down: those that nobody knows
     are cancelled, the others stay."""

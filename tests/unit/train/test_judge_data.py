@@ -142,10 +142,19 @@ def test_predictions_that_are_all_false_stop_the_run(
 ) -> None:
     predictor.right = 0
     run = make_run(tmp_path)
-    with pytest.raises(
-        UsageError, match=r"judge_data: all 24 predictions are false at 200 km.*dra"
-    ):
+    said = r"^all 24 predictions are false at 200 km.*\(judge\.threshold_km, judge\.draws"
+    with pytest.raises(UsageError, match=said):
         make_judge_data(run)
+
+
+def test_without_any_answer_no_threshold_is_named(
+    tmp_path: Path, predictor: type[FakePredictor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "_said", lambda self, number, seed: f"<think>{seed}")
+    said = r"can be judged \(left out: 24 no answer\) \(grpo\.max_completion_length.*judge\.path"
+    with pytest.raises(UsageError, match=said) as found:
+        make_judge_data(make_run(tmp_path))
+    assert "threshold" not in str(found.value)
 
 
 def test_there_is_nothing_to_make_where_a_folder_is_named(
