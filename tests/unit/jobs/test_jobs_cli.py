@@ -218,13 +218,16 @@ def test_a_benchmark_of_its_own_is_looked_at_too(
 
 def test_judge_data_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     judge = {"label": True, "predicted_cot": "Signs.", "predicted_answer": "Peru; Ancash"}
-    folder, other = dataset(tmp_path / "judge", judge), dataset(tmp_path / "other", {})
+    folder = dataset(tmp_path / "judge", judge, {**judge, "label": False})
+    other = dataset(tmp_path / "other", {})
     words = ["submit", "judge", "--dry-run", "recipe=demo", "judge.vllm=false"]
     assert main([*words, f"judge.path={folder}"]) == 0
     capsys.readouterr()
     assert main([*words, f"judge.path={other}"]) == 2
     told = capsys.readouterr().err
     assert f"judge.path: {other}: no row of judge data in split 'train' (predicted_cot: " in told
+    assert main([*words, f"judge.path={dataset(tmp_path / 'one', judge)}"]) == 2
+    assert "all 1 rows of judge data have the label true" in capsys.readouterr().err
     assert main([*words, f"judge.path={tmp_path}/none"]) == 2
     assert "judge.path: " in capsys.readouterr().err
 
