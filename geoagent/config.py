@@ -863,10 +863,11 @@ def check_weights(weights: Mapping[str, float]) -> None:
 def _weight_problems(
     weights: Mapping[str, float], where: str = "rewards.weights"
 ) -> Iterator[tuple[str, str]]:
+    known = _JUDGING if where == "judge.weights" else _OF_PLACES
     for name, weight in weights.items():
         key = f"{where}.{name}"
         if name not in REWARD_NAMES:
-            yield key, f"unknown reward; {nearest_reward(name)}"
+            yield key, f"unknown reward; {nearest(name, known, cutoff=0.4)}"
         elif not math.isfinite(weight) or weight < 0:
             yield key, f"{weight} is not a weight (0 or more, finite)"
     if not any(weights.values()):
@@ -877,6 +878,8 @@ def _misplaced_weights(config: Config) -> Iterator[tuple[str, str]]:
     """Rewards that could score nothing that the stage's model writes."""
     if config.rewards.weights.get("judge"):
         yield "rewards.weights.judge", "places have no label; the stage judge pays judge.weights"
+    if not config.judge.weights.get("judge"):
+        yield "judge.weights.judge", "is 0; whether it judges rightly is what RL-I teaches"
     for name, weight in config.judge.weights.items():
         if weight and name in REWARD_NAMES and name not in _JUDGING:
             reason = f"is of places, and True or False is none; there are: {', '.join(_JUDGING)}"
@@ -885,11 +888,12 @@ def _misplaced_weights(config: Config) -> Iterator[tuple[str, str]]:
 
 _JUDGING: Final = ("judge", "format")
 """Rewards of a judgement."""
+_OF_PLACES: Final = tuple(name for name in REWARD_NAMES if name != "judge")
 
 
 def nearest_reward(name: str) -> str:
-    """What to say of a name that is no reward's."""
-    return nearest(name, REWARD_NAMES, cutoff=0.4)
+    """What to say of a name in rewards.weights that is no reward's."""
+    return nearest(name, _OF_PLACES, cutoff=0.4)
 
 
 def _contradictions(config: Config) -> Iterator[tuple[str, str]]:

@@ -99,7 +99,10 @@ def test_weights_are_merged_by_name() -> None:
 
 WRONG = {
     "stages=[sftt]": "stages: unknown stage 'sftt'; did you mean sft?",
-    "judge.weights.spatail=1": "judge.weights.spatail: unknown reward; did you mean spatial?",
+    "judge.weights.spatail=1": "judge.weights.spatail: unknown reward; there are: judge, format",
+    "judge.weights.jugde=1": "judge.weights.jugde: unknown reward; did you mean judge?",
+    "judge.weights.judge=0": "judge.weights.judge: is 0; whether it judges rightly is what",
+    "rewards.weights.jugde=1": "unknown reward; did you mean directly_judge?",
     "judge.weights.spatial=1": "judge.weights.spatial: is of places, and True or False is none",
     "rewards.weights.judge=1": "rewards.weights.judge: places have no label; the stage judge",
     "judge.generations=3": "judge.generations: 3 does not divide the completions of a step",

@@ -232,6 +232,24 @@ def test_judge_data_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "judge.path: " in capsys.readouterr().err
 
 
+def test_rewards_that_no_answer_could_earn_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "grpo", "--dry-run", f"runs_dir={tmp_path}"]
+    names = ["rewards.weights.hierarchical=1", "rewards.weights.semantic=1"]
+    assert main([*words, "recipe=gre_demo", *names]) == 2
+    told = capsys.readouterr().err
+    assert (
+        "rewards.weights: semantic, hierarchical: cannot be earned by answers in" in told
+    )
+    assert "set rewards.weights.semantic=0 rewards.weights.hierarchical=0\n" in told
+    assert main([*words, "recipe=gre_demo", "rewards.weights.consistency=1"]) == 0
+    assert main([*words, "recipe=demo", "rewards.weights.coordinates=1"]) == 2
+    assert "data.answer=address; set rewards.weights.coordinates=0\n" in capsys.readouterr().err
+    only_sft = ["submit", "sft", "--dry-run", f"runs_dir={tmp_path}", "recipe=demo"]
+    assert main([*only_sft, "data.answer=coordinates"]) == 0
+
+
 def test_a_long_dataset_is_left_to_prepare(tmp_path: Path) -> None:
     folder = dataset(tmp_path / "data", {}, {}, {"split": "heldout"})
     short, whole = glance(folder, most_lines=2), glance(folder, most_lines=4)
