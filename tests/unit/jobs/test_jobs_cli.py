@@ -91,6 +91,40 @@ def test_a_dry_run_tells_who_may_use_tools(
     assert "tools" not in capsys.readouterr().out
 
 
+def test_a_cold_start_without_trajectories_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "sft", "--dry-run", "recipe=geovista_demo", f"runs_dir={tmp_path}/runs"]
+    told = "teach no calls"
+    assert main(words) == 0
+    assert told not in capsys.readouterr().out  # a script plays the sample's
+    plain = dataset(tmp_path / "plain", {"think": "{}"}, {"split": "heldout"})
+    assert main([*words, f"data.path={plain}"]) == 0
+    assert "note: 0 of 1 rows of split 'train' have a traj" in capsys.readouterr().out
+    for more in (["rollout.train=false"], ["rollout.crops=0", "rollout.searches=0"]):
+        assert main([*words, f"data.path={plain}", *more]) == 0
+        out = capsys.readouterr().out
+        assert told not in out
+        assert ("rollout.searches are 0: no tools" in out) == (len(more) == 2)
+    played = dataset(tmp_path / "played", {"trajectory": []})
+    assert main([*words, f"data.path={played}"]) == 0
+    assert told not in capsys.readouterr().out
+
+
+def test_a_pretrained_model_on_toy_pictures_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "--dry-run", "recipe=gre", f"runs_dir={tmp_path}/runs"]
+    main([*words, "judge"])
+    assert "the data is the drawn sample: toy pictures" in capsys.readouterr().out
+    main([*words, "judge", f"data.path={dataset(tmp_path / 'data', {})}"])
+    assert "toy pictures" not in capsys.readouterr().out
+    main([*words, "eval", "benchmark=im2gps3k"])
+    assert "toy pictures" not in capsys.readouterr().out
+    main(["submit", "sft", "--dry-run", "recipe=demo", f"runs_dir={tmp_path}/runs"])
+    assert "toy pictures" not in capsys.readouterr().out
+
+
 def test_a_dry_run_tells_what_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,9 +273,7 @@ def test_rewards_that_no_answer_could_earn_are_refused(
     names = ["rewards.weights.hierarchical=1", "rewards.weights.semantic=1"]
     assert main([*words, "recipe=gre_demo", *names]) == 2
     told = capsys.readouterr().err
-    assert (
-        "rewards.weights: semantic, hierarchical: cannot be earned by answers in" in told
-    )
+    assert "rewards.weights: semantic, hierarchical: cannot be earned by answers in" in told
     assert "set rewards.weights.semantic=0 rewards.weights.hierarchical=0\n" in told
     assert main([*words, "recipe=gre_demo", "rewards.weights.consistency=1"]) == 0
     assert main([*words, "recipe=demo", "rewards.weights.coordinates=1"]) == 2

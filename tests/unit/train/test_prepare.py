@@ -92,6 +92,15 @@ def test_trajectories_that_are_all_refused_teach_nothing(folder: Path) -> None:
     assert prepare(run, ["grpo"])["learnt_by_sft"] == 0
 
 
+def test_a_cold_start_without_trajectories_says_what_it_will_not_teach(folder: Path) -> None:
+    run = run_of(folder)
+    config = run.config()
+    config.data.answer, config.rollout.train = "address", True
+    run.config_file.write_text(to_yaml(config))
+    assert "; no row has a trajectory: SFT will teach no" in prepare(run, ["sft"])["summary"]
+    assert "trajectory" not in prepare(run, ["grpo"])["summary"]
+
+
 def test_judge_data_without_a_label_is_refused(folder: Path) -> None:
     write_jsonl(folder / "judge" / "records.jsonl", [{**ROW, "id": "a"}])
     with pytest.raises(UsageError, match=r"no row of judge data in split 'train' \(predicted_cot"):
