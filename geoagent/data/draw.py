@@ -51,7 +51,7 @@ def draw(
     count: int | None,
     unusable: Callable[[Sequence[int]], Sequence[int]] = lambda places: (),
 ) -> Draw:
-    """Draw `count` rows, or take all (None); `people` is the population of each of the 64,800 cells.
+    """Draw `count` rows (None: take all); `people` is the population of each of the 64,800 cells.
 
     `unusable` is given places that were drawn and returns those that cannot be used; others are
     drawn instead. UsageError if there are fewer rows than `count`.
