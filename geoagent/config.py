@@ -759,12 +759,23 @@ def _check_keys(values: DictConfig, schema: type, prefix: str, source: str) -> N
     for key in values:
         dotted = f"{prefix}{key!s}"
         if key not in hints:
-            raise UsageError(f"{source}: {dotted}: unknown key{nearest_key(dotted, hints)}")
+            meant = nearest_key(_with_leaf(dotted, values._get_node(key)), hints)
+            raise UsageError(f"{source}: {dotted}: unknown key{meant}")
         node = values._get_node(key)
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(node, DictConfig) or node._is_none():
                 raise UsageError(f"{source}: {dotted}: expected a group of keys, not a value")
             _check_keys(node, typing.cast(type, hints[key]), f"{dotted}.", source)
+
+
+def _with_leaf(dotted: str, node: Any) -> str:
+    """A key that does not exist, with the first one under it if some group has one of that name,
+    which tells better what was meant."""
+    if isinstance(node, DictConfig) and not node._is_none() and len(node):
+        leaf = next(_leaves(node, f"{dotted}."))
+        if any(key.rpartition(".")[2] == leaf.rpartition(".")[2] for key in all_keys()):
+            return leaf
+    return dotted
 
 
 def nearest_key(dotted: str, siblings: Mapping[str, Any]) -> str:
