@@ -759,12 +759,23 @@ def _check_keys(values: DictConfig, schema: type, prefix: str, source: str) -> N
     for key in values:
         dotted = f"{prefix}{key!s}"
         if key not in hints:
-            raise UsageError(f"{source}: {dotted}: unknown key{nearest_key(dotted, hints)}")
+            meant = nearest_key(_with_leaf(dotted, values._get_node(key)), hints)
+            raise UsageError(f"{source}: {dotted}: unknown key{meant}")
         node = values._get_node(key)
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(node, DictConfig) or node._is_none():
                 raise UsageError(f"{source}: {dotted}: expected a group of keys, not a value")
             _check_keys(node, typing.cast(type, hints[key]), f"{dotted}.", source)
+
+
+def _with_leaf(dotted: str, node: Any) -> str:
+    """A key that does not exist, with the first one under it if some group has one of that name,
+    which tells better what was meant."""
+    if isinstance(node, DictConfig) and not node._is_none() and len(node):
+        leaf = next(_leaves(node, f"{dotted}."))
+        if any(key.rpartition(".")[2] == leaf.rpartition(".")[2] for key in all_keys()):
+            return leaf
+    return dotted
 
 
 def nearest_key(dotted: str, siblings: Mapping[str, Any]) -> str:
@@ -863,10 +874,11 @@ def check_weights(weights: Mapping[str, float]) -> None:
 def _weight_problems(
     weights: Mapping[str, float], where: str = "rewards.weights"
 ) -> Iterator[tuple[str, str]]:
+    known = _JUDGING if where == "judge.weights" else _OF_PLACES
     for name, weight in weights.items():
         key = f"{where}.{name}"
         if name not in REWARD_NAMES:
-            yield key, f"unknown reward; {nearest_reward(name)}"
+            yield key, f"unknown reward; {nearest(name, known, cutoff=0.4)}"
         elif not math.isfinite(weight) or weight < 0:
             yield key, f"{weight} is not a weight (0 or more, finite)"
     if not any(weights.values()):
@@ -877,6 +889,8 @@ def _misplaced_weights(config: Config) -> Iterator[tuple[str, str]]:
     """Rewards that could score nothing that the stage's model writes."""
     if config.rewards.weights.get("judge"):
         yield "rewards.weights.judge", "places have no label; the stage judge pays judge.weights"
+    if not config.judge.weights.get("judge"):
+        yield "judge.weights.judge", "is 0; whether it judges rightly is what RL-I teaches"
     for name, weight in config.judge.weights.items():
         if weight and name in REWARD_NAMES and name not in _JUDGING:
             reason = f"is of places, and True or False is none; there are: {', '.join(_JUDGING)}"
@@ -885,11 +899,12 @@ def _misplaced_weights(config: Config) -> Iterator[tuple[str, str]]:
 
 _JUDGING: Final = ("judge", "format")
 """Rewards of a judgement."""
+_OF_PLACES: Final = tuple(name for name in REWARD_NAMES if name != "judge")
 
 
 def nearest_reward(name: str) -> str:
-    """What to say of a name that is no reward's."""
-    return nearest(name, REWARD_NAMES, cutoff=0.4)
+    """What to say of a name in rewards.weights that is no reward's."""
+    return nearest(name, _OF_PLACES, cutoff=0.4)
 
 
 def _contradictions(config: Config) -> Iterator[tuple[str, str]]:

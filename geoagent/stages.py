@@ -16,6 +16,11 @@ TRAINING: Final = ("sft", "judge", "grpo")
 POLICY: Final = ("judge", "grpo")
 """Those that are trained by GRPO: on judging predictions (GRE's RL-I), and on places."""
 
+_OF_NAMES: Final = ("geo_format", "spatial", "semantic", "directly_judge", "hierarchical")
+"""Rewards that read an answer as names of places."""
+_OF_POINTS: Final = ("coordinates",)
+"""And as latitude and longitude."""
+
 
 def check_stages(names: Sequence[str]) -> None:
     """UsageError unless these are stages, and at least one."""
@@ -70,6 +75,15 @@ def rewards_of(config: Config, stage: str) -> RewardsConfig:
         return replace(config.rewards, weights=config.judge.weights)
     scores = stage == "grpo" or (stage == "eval" and config.eval.rewards)
     return config.rewards if scores else replace(config.rewards, weights={})
+
+
+def never_earned(config: Config) -> list[str]:
+    """Rewards of `grpo` with a weight that no answer of the form `data.answer` can earn.
+
+    What consistency looks at, the chain's conclusions, is in names either way.
+    """
+    foreign = _OF_NAMES if config.data.answer == "coordinates" else _OF_POINTS
+    return [name for name in foreign if asks(config, "grpo", name)]
 
 
 def asks(config: Config, stage: str, reward: str) -> bool:

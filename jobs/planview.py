@@ -13,6 +13,7 @@ from jobs.batches import batches
 from jobs.container.enter import installed
 from jobs.container.images import runtime_of, setting_of
 from jobs.display import console, counted, plain_table
+from jobs.doubts import doubts
 from jobs.group import Group, Member
 from jobs.plan import TRAINING, Plan, StagePlan
 from jobs.preflight import uses_slurm
@@ -45,6 +46,7 @@ def show_plan(members: Sequence[Member], path: Path, group: Group | None = None)
         *(_runs(members, group, slurm) if group else ()),
         *_lines(config, plan, slurm),
         *plan.notes,
+        *doubts(config, plan),
         _NOTHING,
     ):
         output.print(line, highlight=False, markup=False, soft_wrap=True)

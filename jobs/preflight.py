@@ -14,7 +14,7 @@ from geoagent.data.needs import check_evaluated, check_judge, check_needs, glanc
 from geoagent.data.record import image_root
 from geoagent.errors import UsageError
 from geoagent.modelfolder import check_model
-from geoagent.stages import POLICY, asks
+from geoagent.stages import POLICY, asks, never_earned
 from geoagent.vary import value_of
 from jobs import scheduler
 from jobs.container.check import check_images
@@ -36,6 +36,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         _evaluated,
         _model,
         _semantic,
+        _rewards,
         _geocoder,
         _search,
         _agent,
@@ -150,6 +151,16 @@ def _about(key: str) -> Iterator[None]:
 def _model(config: Config, plan: Plan) -> None:
     if config.model.kind == "pretrained" and plan.stages:
         check_model("model.path", config.model.path)
+
+
+def _rewards(config: Config, plan: Plan) -> None:
+    names = never_earned(config)
+    if names and any(stage.name == "grpo" for stage in plan.stages):
+        told = " ".join(f"rewards.weights.{name}=0" for name in names)
+        raise UsageError(
+            f"rewards.weights: {', '.join(names)}: cannot be earned by answers in the form of "
+            f"data.answer={config.data.answer}; set {told}"
+        )
 
 
 def _semantic(config: Config, plan: Plan) -> None:

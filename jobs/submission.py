@@ -16,6 +16,7 @@ from geoagent.run import Run
 from geoagent.sweep.home import SweepHome
 from jobs.advice import resuming
 from jobs.command import command
+from jobs.doubts import doubts
 from jobs.group import Group, Member, by_seed
 from jobs.lock import submitting
 from jobs.plan import STAGES, check_stages, make_plan
@@ -80,6 +81,8 @@ def submit(request: Request) -> int:
         if found or request.dry_run:
             return 2 if found else 0
         for note in dict.fromkeys(note for member in members for note in member.plan.notes):
+            print(note)
+        for note in doubts(config, members[0].plan):
             print(note)
         if not request.resume:
             new_run(config, home.path, group.members if group else None)

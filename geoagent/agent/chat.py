@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 _MESSAGE_EVERY_S: Final = 30.0
 _FIRST_PAUSE_S: Final = 0.2
 _MAX_PAUSE_S: Final = 5.0
+_REFUSALS: Final = (401, 403, 404, 405, 501)
+"""Of servers that are no chat servers, or do not want us."""
 _CONNECT_S: Final = 10.0
 """A node that has gone does not even refuse."""
 
@@ -118,7 +120,7 @@ class ChatClient(ABC, Generic[Question, Answer]):
         """Message for somebody who waits."""
 
     def _refused(self, endpoint: Endpoint, response: httpx.Response) -> None:
-        """May raise UsageError for HTTP 401, 403 and 404; otherwise the server counts as away."""
+        """May raise UsageError for a status of `_REFUSALS`; otherwise the server counts as away."""
 
     def close(self) -> None:
         """Close connections and the background thread."""
@@ -254,7 +256,7 @@ class ChatClient(ABC, Generic[Question, Answer]):
 
     def _content(self, endpoint: Endpoint, response: httpx.Response) -> str:
         status = response.status_code
-        if status in (401, 403, 404):
+        if status in _REFUSALS:
             self._refused(endpoint, response)
         if status in (401, 403):
             self._balance.rest(endpoint)

@@ -25,6 +25,8 @@ _TOLD: Final = 5
 """Rows of a file that are told of the same reason."""
 _SHOWN: Final = 10_000
 """Lines between two steps of a bar."""
+FARTHEST_KM: Final = 20_100
+"""More than half of the earth's circumference: no answer is further away."""
 
 
 def program() -> str:
@@ -154,22 +156,26 @@ def command(commands: Any, name: str, function: Any, help: str, examples: str) -
 
 def whole_number(text: str) -> int:
     """An option's value that is a number of things, 1 or more."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number, 1 or more") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number}: 1 or more")
     return number
 
 
-def number(low: float, high: float) -> Callable[[str], float]:
-    """For options whose value is a number from `low` to `high`."""
+def number(low: float, high: float, open_below: bool = False) -> Callable[[str], float]:
+    """For options whose value is a number from `low` to `high`, without `low` if `open_below`."""
+    limits = f"{'above' if open_below else 'from'} {low:g} {'and at most' if open_below else 'to'}"
 
     def read(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text}: a number from {low:g} to {high:g}")
+        if not low <= value <= high or (open_below and value == low):
+            raise argparse.ArgumentTypeError(f"{text}: a number {limits} {high:g}")
         return value
 
     return read

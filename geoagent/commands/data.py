@@ -67,8 +67,11 @@ class _Found:
     not_usable: int = 0
     """Trajectories that cannot be trained on."""
     first_not_usable: str = ""
+    labels: Counter[str] = field(default_factory=Counter)
+    """Of rows of judge data."""
 
     def add(self, record: Record, root: Path) -> None:
+        from geoagent.data.judge import CHAIN
         from geoagent.data.trajectory import has_trajectory, trajectory_row
 
         self.splits[record.split] += 1
@@ -85,6 +88,9 @@ class _Found:
             except ValueError as error:
                 self.not_usable += 1
                 self.first_not_usable = self.first_not_usable or f"{record.id}: {error}"
+
+        if CHAIN in record.extra:
+            self.labels[_label(record)] += 1
 
     def warn(self, file: Path) -> None:
         """Tell of what is accepted in records, but of no use in training."""
@@ -108,9 +114,20 @@ class _Found:
             "chains_not_json": self.not_json,
             "with_trajectory": self.trajectories,
             "trajectories_not_usable": self.not_usable,
+            "judge_labels": dict(sorted(self.labels.items())),
             "rejected": self.reasons.total(),
             "rejected_by_reason": dict(self.reasons.most_common()),
         }
+
+
+def _label(record: Record) -> str:
+    """Of a row of judge data: true or false, or that the stage judge leaves it out."""
+    from geoagent.data.judge import to_judge
+
+    try:
+        return str(to_judge(record.extra).label).lower()
+    except ValueError:
+        return "not usable"
 
 
 def _has_stages(think: str) -> bool:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoagent.commands.common import Rows, command, counted, warn, whole_number
+from geoagent.commands.common import (
+    FARTHEST_KM,
+    Rows,
+    command,
+    counted,
+    number,
+    warn,
+    whole_number,
+)
 from geoagent.errors import UsageError
 from geoagent.files import read_if_there, require_new
 from geoagent.run import Run
@@ -74,11 +81,11 @@ def _pool(files: list[Path], folder: Path, options: argparse.Namespace) -> tuple
     records = predicted_records(folder, files)
     pool = Pool(records, options.threshold_km, options.model)
     refused = 0
-    for number, file in enumerate(files):
+    for place, file in enumerate(files):
         rows = Rows(str(file), progress=True)
         for where, row in rows:
             try:
-                pool.add(Place(number, rows.line), row)
+                pool.add(Place(place, rows.line), row)
             except ValueError as error:
                 rows.refuse(where, str(error))
         refused += rows.refused
@@ -109,13 +116,6 @@ def _warn_of_splits(pool: Pool, pictures: set[str]) -> None:
         )
 
 
-def _kilometres(text: str) -> float:
-    number = float(text)
-    if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"{text}: no number of kilometres above 0")
-    return number
-
-
 def add(kinds: Any) -> None:
     parser = command(
         kinds,
@@ -127,12 +127,15 @@ def add(kinds: Any) -> None:
         %(prog)s predictions.jsonl data/judge --dataset data/gre30k-seed --limit 10000""",
     )
     parser.add_argument(
-        "predictions", type=Path, metavar="FILE|RUN", help="predictions.jsonl, or a run's"
+        "predictions",
+        type=Path,
+        metavar="FILE|RUN",
+        help="predictions.jsonl, or a run that has one",
     )
     parser.add_argument("target", type=Path, metavar="DST", help="the folder to make")
     parser.add_argument(
         "--threshold-km",
-        type=_kilometres,
+        type=number(0, FARTHEST_KM, open_below=True),
         default=200.0,
         metavar="KM",
         help="a prediction is true if it is nearer (200)",

@@ -34,14 +34,14 @@ def _data_sample(options: argparse.Namespace) -> int:
 
 
 def _source(word: str, count: int | None) -> Source:
-    """SRC, or SRC:COUNT unless there is a folder of that whole name."""
+    """SRC, or SRC:COUNT or SRC:all unless there is a folder of that whole name."""
     from geoagent.data.sampling import Source
 
-    match = re.fullmatch(r"(.+):(\d{1,12})", word)
+    match = re.fullmatch(r"(.+):(\d{1,12}|all)", word)
     if match and not Path(word).exists():
-        return Source(Path(match[1]), int(match[2]))
+        return Source(Path(match[1]), None if match[2] == "all" else int(match[2]))
     if count is None:
-        raise UsageError(f"{word}: how many? give --count M, or name it {word}:M")
+        raise UsageError(f"{word}: how many? give --count M, or name it {word}:M or {word}:all")
     return Source(Path(word), count)
 
 
@@ -80,7 +80,10 @@ def add(kinds: Any) -> None:
         %(prog)s data/osv5m:12500 data/geocomp:7500 data/geoseek-loc""",
     )
     sample.add_argument(
-        "sources", nargs="+", metavar="SRC[:M]", help="dataset folder, and how many rows to draw"
+        "sources",
+        nargs="+",
+        metavar="SRC[:M|:all]",
+        help="dataset folder, and how many rows to draw",
     )
     sample.add_argument("folder", type=Path, metavar="DST", help="the folder to make")
     sample.add_argument("--count", type=int, metavar="M", help="rows of each SRC without :M")

@@ -8,7 +8,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoagent.commands.common import add_settings, command, number, warn, whole_number
+from geoagent.commands.common import (
+    FARTHEST_KM,
+    add_settings,
+    command,
+    number,
+    warn,
+    whole_number,
+)
 from geoagent.commands.vision import (
     add_vision,
     tell,
@@ -23,6 +30,7 @@ from geoagent.errors import OutageError, UsageError
 from geoagent.evaluate.rules import LEVELS
 
 if TYPE_CHECKING:
+    from geoagent.config import RolloutConfig
     from geoagent.trajectories.folder import TrajectoryMaking
 
 
@@ -40,6 +48,7 @@ def _make(options: argparse.Namespace) -> int:
         temperature=options.temperature,
         tries=options.tries,
     )
+    _check_calls(options.at_least_calls, config.rollout)
     client = TrajectoryClient(
         vision_endpoint(options), vision_limits(options), task.temperature, on_wait=tell
     )
@@ -58,6 +67,16 @@ def _make(options: argparse.Namespace) -> int:
     if not work.outcome.kept:
         warn(f"no episode was good enough; {options.target}/rejected.jsonl has them all")
     return 2 if work.rejected or work.outcome.failed or work.outcome.unusable else 0
+
+
+def _check_calls(least: int, limits: RolloutConfig) -> None:
+    """UsageError if no episode could have so many calls: it would be asked for in vain."""
+    most = min(limits.turns - 1, limits.crops + limits.searches)  # the last turn has to answer
+    if least > most:
+        raise UsageError(
+            f"--at-least-calls {least}: an episode has at most {most}; ask for fewer, or raise "
+            "rollout.turns, rollout.crops or rollout.searches"
+        )
 
 
 def _play(work: TrajectoryMaking) -> None:
@@ -98,7 +117,7 @@ rollout.search.provider=tavily""",
     )
     right.add_argument(
         "--within-km",
-        type=number(0, 20_100),
+        type=number(0, FARTHEST_KM, open_below=True),
         metavar="KM",
         help="instead, how far away the answer may be at most",
     )

@@ -48,10 +48,10 @@ class Draw:
 def draw(
     pool: Pool,
     people: NDArray[np.int64],
-    count: int,
+    count: int | None,
     unusable: Callable[[Sequence[int]], Sequence[int]] = lambda places: (),
 ) -> Draw:
-    """Draw `count` rows; `people` is the population of each of the 64,800 cells.
+    """Draw `count` rows (None: take all); `people` is the population of each of the 64,800 cells.
 
     `unusable` is given places that were drawn and returns those that cannot be used; others are
     drawn instead. UsageError if there are fewer rows than `count`.
@@ -63,9 +63,12 @@ def draw(
     looked_at = np.zeros_like(alive)
     while True:
         rows = np.bincount(pool.countries[alive], minlength=len(countries()))
-        if rows.sum() < count:
-            raise UsageError(_too_few(pool, alive, count))
-        quota, taken = allocate(country_weights(), rows, count)
+        if rows.sum() < (count or 1):
+            raise UsageError(_too_few(pool, alive, count or 1))
+        if count is None:
+            quota, taken = rows, rows
+        else:
+            quota, taken = allocate(country_weights(), rows, count)
         chosen = deck.chosen(alive, taken)
         new = chosen[~looked_at[chosen]]
         looked_at[new] = True

@@ -20,6 +20,8 @@ from geoagent.rewards.judge import read_label
 
 SPLIT: Final = DEFAULT_SPLIT
 """Of the rows that are trained on."""
+CHAIN: Final = "predicted_cot"
+"""The column that every row of judge data has."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class Judge:
 def to_judge(row: Mapping[str, Any]) -> Judge:
     """The columns of a row of judge data, our own or GRE30K-Judge's; ValueError says what is wrong
     with them."""
-    said = row.get("predicted_cot")
+    said = row.get(CHAIN)
     if not isinstance(said, str):
-        raise ValueError("predicted_cot: missing, or not a text")
+        raise ValueError(f"{CHAIN}: missing, or not a text")
     answer = row.get("predicted_answer")
     if isinstance(answer, list):  # of two numbers
         answer = json.dumps(answer)

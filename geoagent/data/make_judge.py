@@ -110,9 +110,11 @@ class Pool:
         if self.model not in (None, model):
             self.models[model] += 1
             return
-        record = self.records.get(str(row.get("id")))
+        if "id" not in row:
+            raise ValueError("id: missing")
+        record = self.records.get(str(row["id"]))
         if record is None:
-            raise ValueError(f"id: no record with a usable image has {str(row.get('id'))[:80]!r}")
+            raise ValueError(f"id: no record with a usable image has {str(row['id'])[:80]!r}")
         said = read_prediction(row)
         self.models[model] += 1
         if not said.answer:
@@ -203,7 +205,9 @@ def _in_turns(groups: Collection[Sequence[Item]], most: int) -> list[Item]:
 def predicted_records(folder: Path, files: Sequence[Path]) -> dict[str, Record]:
     """The records of a dataset folder that predictions are about, by id, as far as their images are
     there. UsageError without them."""
-    wanted = {str(row.get("id")) for file in files for row in _objects(file)}
+    wanted = {str(row["id"]) for file in files for row in _objects(file) if "id" in row}
+    if not wanted and any(True for _ in _objects(files[0])):
+        raise UsageError(f"{files[0]}:1: id: missing, as in all rows; it names the record")
     root = image_root(folder)
     found: dict[str, Record] = {}
     for record in iter_records(folder, check_images=False):

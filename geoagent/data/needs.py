@@ -101,16 +101,26 @@ def _check_learnable(config: Config, folder: Path, contents: Contents, why: str)
 
 
 def check_judge(folder: Path, most_lines: int = _MOST_LINES) -> None:
-    """UsageError if the first lines of a dataset folder hold no row of judge data."""
+    """UsageError if the first lines of a dataset folder hold no row of judge data, or if all rows
+    have the same label."""
     lines = read_lines(folder / RECORDS_FILE)
-    why = ""
+    why, labels = "", Counter[bool]()
     for row in _rows(text for _, text in islice(lines, most_lines)):
         try:
             if str(row.get("split") or DEFAULT_SPLIT) == SPLIT:
-                to_judge(row)
-                return
+                labels[to_judge(row).label] += 1
         except ValueError as error:
             why = why or f" ({error})"
+        if len(labels) == 2:
+            return
+    if labels and next(lines, None) is not None:
+        return  # prepare reads the rest
+    if labels:
+        ((label, count),) = labels.items()
+        raise UsageError(
+            f"{folder}: all {count} rows of judge data have the label {str(label).lower()}, and "
+            "there must be both: a model would learn to say the same of all"
+        )
     raise UsageError(
         f"{folder}: no row of judge data in split '{SPLIT}'{why}; make such a folder with "
         "geoagent data make-judge, or leave judge.path out: the run then makes its own"

@@ -22,6 +22,8 @@ _JUDGE: Final = (
     "«{answer}» Is this answer near the place where the photo was taken? Reason in <think>, then "
     "give <answer>True</answer> or <answer>False</answer>."
 )
+_QUOTES: Final = str.maketrans("«»", "‹›")
+"""A text that is shown cannot end its own frame."""
 _CHAIN, _ANSWER = 8000, 400
 """Bytes of UTF-8 that are shown of each: 8,000 are some 2,000 tokens of English, or of Chinese."""
 
@@ -47,6 +49,6 @@ def judge_question(predicted_cot: str, predicted_answer: str) -> str:
 
 
 def _shown(text: str, most: int) -> str:
-    shown = as_data(text, most) or "(nothing)"
+    shown = as_data(text, most).translate(_QUOTES) or "(nothing)"
     raw = shown.encode()
     return shown if len(raw) <= most else raw[: most - 3].decode(errors="ignore") + "…"

@@ -195,8 +195,9 @@ def read_bytes(path: Path) -> Iterator[tuple[int, int, bytes]]:
                 yield number, offset, raw
                 offset += len(raw)
     except OSError as error:
+        whole = path if path.parent.name else path.absolute()  # of ".": which folder that is
         raise UsageError(
-            f"{path}: cannot be read ({error.strerror}); a dataset folder needs this file"
+            f"{whole}: cannot be read ({error.strerror}); a dataset folder needs this file"
         ) from error
 
 

@@ -45,10 +45,10 @@ _OWN: Final = (RECORDS_FILE, DATASET_FILE, _TABLE, _MAP, _SETTINGS)
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset folder, and how many of its rows are wanted."""
+    """A dataset folder, and how many of its rows are wanted; None: all that can be used."""
 
     folder: Path
-    count: int
+    count: int | None
 
     @property
     def name(self) -> str:
@@ -83,7 +83,7 @@ def sample(
 def _check(sources: Sequence[Source], folder: Path | None) -> None:
     """What can be known to fail before anything is read."""
     for source in sources:
-        if source.count < 1:
+        if source.count is not None and source.count < 1:
             raise UsageError(
                 f"{source.folder}: {source.count} rows asked for; 1 or more are needed"
             )

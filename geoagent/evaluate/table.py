@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.evaluate.metrics import THRESHOLDS_KM
+from geoagent.evaluate.rules import GEOVISTA
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,12 +23,31 @@ def table(result: dict[str, Any], title: str, width: int = 100) -> str:
 
     output = io.StringIO()
     console = Console(file=output, width=width, color_system=None, force_terminal=False)
+    models = [(NAMES.get(name, name), figures) for name, figures in result["models"].items()]
     console.print(_accuracies(result, title))
     if any("rewards" in figures for figures in result["models"].values()):
         console.print(_rewards(result))
-    for line in (*_tools(result), *remarks(result)):
+    for line in (*nowhere(models), *_tools(result), *remarks(result)):
         console.print(line, highlight=False, soft_wrap=True)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip() + "\n"
+
+
+def nowhere(models: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """What is to be said of models (label, figures) whose misses count as lying somewhere, by
+    rules that have such a place."""
+    missed = [
+        f"{label} {1 - rate:.1%}"
+        for label, figures in models
+        if figures.get("rules") == GEOVISTA.name
+        and (rate := figures.get("geocoded_rate")) is not None
+        and rate < 1
+    ]
+    if not missed:
+        return []
+    return [
+        "By GeoVista's rules an answer that is nowhere lies in Honiara, which GeoScore and median "
+        f"km are then of. Share of such images: {', '.join(missed)}"
+    ]
 
 
 def _accuracies(result: dict[str, Any], title: str) -> Table:

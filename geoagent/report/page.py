@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from geoagent.config import JudgeConfig, PolicyConfig, to_yaml
 from geoagent.data.sample import is_sample
 from geoagent.errors import UsageError
-from geoagent.evaluate.table import NAMES, remarks
+from geoagent.evaluate.table import NAMES, nowhere, remarks
 from geoagent.files import write_atomic
 from geoagent.report.charts import (
     Chart,
@@ -169,6 +169,7 @@ def _section(loaded: Sequence[Loaded], name: str, sources: Sequence[Source]) -> 
     notes += [
         f"{one.name} was not evaluated on it." for one in loaded if one.evaluation(name) is None
     ]
+    notes += [f"{note}." for note in nowhere((line.label, line.figures) for line in lines)]
     if several and len(lines) > MAX_MAPS:
         notes.append(f"Error maps are of the first {MAX_MAPS} of {len(lines)} runs.")
     best, worst = ([], []) if several else _examples(evaluation, model)

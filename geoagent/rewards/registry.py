@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, cast
 
-from geoagent.config import RewardsConfig, check_weights, nearest_reward
-from geoagent.errors import UsageError
+from geoagent.config import RewardsConfig, check_weights
+from geoagent.errors import UsageError, nearest
 from geoagent.geo.services import locator
 from geoagent.rewards.base import Reward, Score
 from geoagent.rewards.consistency import Consistency
@@ -61,7 +61,7 @@ def _make(name: str, config: RewardsConfig, agent: Agent | None) -> Reward:
         "judge": Judge,
     }
     if name not in makers:
-        raise UsageError(f"unknown reward '{name}'; {nearest_reward(name)}")
+        raise UsageError(f"unknown reward '{name}'; {nearest(name, makers, cutoff=0.4)}")
     return makers[name]()
 
 

@@ -59,6 +59,7 @@ def prepare(run: Run, then: Collection[str] = ()) -> dict[str, Any]:
     check_needs(config, folder, then, contents, _why(rejected))
     write_swift_jsonl(records, folder, "grpo", run.dataset("grpo"), data.answer)
     summary = _summary(run, records, heldout, rejected) + _unused(config, folder)
+    summary += _untaught(config, then, records)
     judged = _write_judge(run, config)
     summary += judged.pop("summary", "")
     if config.model.kind == "tiny":
@@ -139,6 +140,14 @@ def _unused(config: Config, folder: Path) -> str:
     others = [name for name in sorted(splits) if name not in used]
     listed = ", ".join(f"{name} ({splits[name]})" for name in others)
     return f"; not used: split {listed}" if others else ""
+
+
+def _untaught(config: Config, then: Collection[str], records: list[Record]) -> str:
+    """A cold start without trajectories teaches no calls of tools, which GRPO then never sees."""
+    own = config.rollout.train and config.data.path is not None  # a script plays the sample's
+    if not own or "sft" not in then or any(map(has_trajectory, records)):
+        return ""
+    return "; no row has a trajectory: SFT will teach no calls of tools"
 
 
 def _write_judge(run: Run, config: Config) -> dict[str, Any]:

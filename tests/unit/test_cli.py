@@ -680,6 +680,27 @@ def test_data_check_warns_of_trajectories_that_cannot_be_trained_on(
     )
 
 
+def test_data_check_counts_the_labels_of_judge_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (28, 28)).save(tmp_path / "a.jpg")
+    place = {"image": "a.jpg", "latitude": 1, "longitude": 2}
+    said = {"predicted_cot": "Signs.", "predicted_answer": "Peru"}
+    rows = [{**place, **said, "label": label} for label in (True, "false", 1, "perhaps")]
+    rows = [{**row, "id": number} for number, row in enumerate([*rows, place])]
+    write_jsonl(tmp_path / "records.jsonl", rows)
+    assert cli.main(["data", "check", str(tmp_path)]) == 0
+    labels = json.loads(capsys.readouterr().out)["judge_labels"]
+    assert labels == {"true": 2, "false": 1, "not usable": 1}
+
+
+def test_a_folder_without_a_name_is_told_with_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"{tmp_path / 'records.jsonl'}: cannot be" in refused(capsys, "data", "check", ".")
+
+
 # --- locate ----------------------------------------------------------------------------------
 
 

@@ -311,6 +311,8 @@ def test_a_server_that_is_not_there_yet(tmp_path: Path) -> None:
         ("I see a road.", "reply is not JSON"),
         (500, "HTTP 500"),
         (404, "no chat model m there (HTTP 404 (made to fail))"),
+        (405, "no chat model m there (HTTP 405 (made to fail)); check --model, and that --url"),
+        (501, "no chat model m there (HTTP 501 (made to fail)); check --model, and that --url"),
     ],
 )
 def test_a_model_that_cannot_do_it_is_told_before_any_image(

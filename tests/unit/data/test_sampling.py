@@ -395,6 +395,19 @@ def test_counts_may_follow_the_folders(source: Path, tmp_path: Path) -> None:
     assert counts == {"world": 12, "more": 3, "set:7": 3}
 
 
+def test_all_that_can_be_used_may_be_taken(source: Path, tmp_path: Path) -> None:
+    with (source / "records.jsonl").open("a") as file:
+        file.write("{}\n")
+    next((source / "images").rglob("*.png")).unlink()
+    dataset(tmp_path / "more", rows(2))
+    words = (f"{source}:all", f"{tmp_path}/more:3", tmp_path / "out")
+    assert run(*words) == 2
+    counts = Counter(row["source"] for row in written(tmp_path / "out"))
+    assert counts == {"world": 89, "more": 3}
+    about = json.loads((tmp_path / "out" / "sample.json").read_text())["sources"][0]
+    assert (about["count"], about["lacking"]) == (None, 0)
+
+
 @pytest.mark.parametrize("seed", [-1, 10**100])
 def test_any_whole_number_is_a_seed(source: Path, tmp_path: Path, seed: int) -> None:
     assert run(source, tmp_path / "out", "--count", 3, f"--seed={seed}") == 0
@@ -426,6 +439,7 @@ def test_refused_rows_make_the_exit_code_2_and_the_sample_is_there(
         (("{out}/none", "{out}", "--count", "5"), "there is no such folder"),
         (("{world}/images", "{out}", "--count", "5"), "a dataset folder needs this file"),
         (("{world}", "{out}", "--count", "5", "--split", "x"), "0 rows can be used"),
+        (("{world}:all", "{out}", "--split", "x"), "0 rows can be used"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(

@@ -594,6 +594,19 @@ def test_the_table_tells_the_agents_share() -> None:
     assert line == "SFT: the agent came to 5 of 9 conclusions as well; 1 unusable replies"
 
 
+def test_the_table_tells_where_misses_lie_by_geovistas_rules() -> None:
+    def told(rules: str, *rates: float | None) -> list[str]:
+        rows = [{"count": 8, "rules": rules, "geocoded_rate": rate} for rate in rates]
+        models = dict(zip(("base", "sft", "grpo"), rows, strict=False))
+        text = table({"models": models, "last": "sft"}, "geobench")
+        return [line for line in text.splitlines() if "Honiara" in line]
+
+    (line,) = told("geovista", 0.0, 0.875, 1.0)
+    assert line.endswith("Share of such images: base 100.0%, SFT 12.5%")
+    assert told("geovista", 1.0, None) == []
+    assert told("geoagent", 0.5) == []
+
+
 def test_gain_is_taken_image_by_image() -> None:
     def rows(**rewards: list[float]) -> list[dict[str, Any]]:
         return [{"id": name, "reward": r} for name, draws in rewards.items() for r in draws]

@@ -102,6 +102,40 @@ def test_a_dry_run_tells_who_may_use_tools(
     assert "tools" not in capsys.readouterr().out
 
 
+def test_a_cold_start_without_trajectories_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "sft", "--dry-run", "recipe=geovista_demo", f"runs_dir={tmp_path}/runs"]
+    told = "teach no calls"
+    assert main(words) == 0
+    assert told not in capsys.readouterr().out  # a script plays the sample's
+    plain = dataset(tmp_path / "plain", {"think": "{}"}, {"split": "heldout"})
+    assert main([*words, f"data.path={plain}"]) == 0
+    assert "note: 0 of 1 rows of split 'train' have a traj" in capsys.readouterr().out
+    for more in (["rollout.train=false"], ["rollout.crops=0", "rollout.searches=0"]):
+        assert main([*words, f"data.path={plain}", *more]) == 0
+        out = capsys.readouterr().out
+        assert told not in out
+        assert ("rollout.searches are 0: no tools" in out) == (len(more) == 2)
+    played = dataset(tmp_path / "played", {"trajectory": []})
+    assert main([*words, f"data.path={played}"]) == 0
+    assert told not in capsys.readouterr().out
+
+
+def test_a_pretrained_model_on_toy_pictures_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "--dry-run", "recipe=gre", f"runs_dir={tmp_path}/runs"]
+    main([*words, "judge"])
+    assert "the data is the drawn sample: toy pictures" in capsys.readouterr().out
+    main([*words, "judge", f"data.path={dataset(tmp_path / 'data', {})}"])
+    assert "toy pictures" not in capsys.readouterr().out
+    main([*words, "eval", "benchmark=im2gps3k"])
+    assert "toy pictures" not in capsys.readouterr().out
+    main(["submit", "sft", "--dry-run", "recipe=demo", f"runs_dir={tmp_path}/runs"])
+    assert "toy pictures" not in capsys.readouterr().out
+
+
 def test_a_dry_run_tells_what_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,15 +279,34 @@ def test_a_benchmark_of_its_own_is_looked_at_too(
 
 def test_judge_data_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     judge = {"label": True, "predicted_cot": "Signs.", "predicted_answer": "Peru; Ancash"}
-    folder, other = dataset(tmp_path / "judge", judge), dataset(tmp_path / "other", {})
+    folder = dataset(tmp_path / "judge", judge, {**judge, "label": False})
+    other = dataset(tmp_path / "other", {})
     words = ["submit", "judge", "--dry-run", "recipe=demo", "judge.vllm=false"]
     assert main([*words, f"judge.path={folder}"]) == 0
     capsys.readouterr()
     assert main([*words, f"judge.path={other}"]) == 2
     told = capsys.readouterr().err
     assert f"judge.path: {other}: no row of judge data in split 'train' (predicted_cot: " in told
+    assert main([*words, f"judge.path={dataset(tmp_path / 'one', judge)}"]) == 2
+    assert "all 1 rows of judge data have the label true" in capsys.readouterr().err
     assert main([*words, f"judge.path={tmp_path}/none"]) == 2
     assert "judge.path: " in capsys.readouterr().err
+
+
+def test_rewards_that_no_answer_could_earn_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", "grpo", "--dry-run", f"runs_dir={tmp_path}"]
+    names = ["rewards.weights.hierarchical=1", "rewards.weights.semantic=1"]
+    assert main([*words, "recipe=gre_demo", *names]) == 2
+    told = capsys.readouterr().err
+    assert "rewards.weights: semantic, hierarchical: cannot be earned by answers in" in told
+    assert "set rewards.weights.semantic=0 rewards.weights.hierarchical=0\n" in told
+    assert main([*words, "recipe=gre_demo", "rewards.weights.consistency=1"]) == 0
+    assert main([*words, "recipe=demo", "rewards.weights.coordinates=1"]) == 2
+    assert "data.answer=address; set rewards.weights.coordinates=0\n" in capsys.readouterr().err
+    only_sft = ["submit", "sft", "--dry-run", f"runs_dir={tmp_path}", "recipe=demo"]
+    assert main([*only_sft, "data.answer=coordinates"]) == 0
 
 
 def test_a_long_dataset_is_left_to_prepare(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geoagent import cli
-from geoagent.files import read_jsonl, write_json, write_jsonl
+from geoagent.files import read_json, read_jsonl, write_json, write_jsonl
 from geoagent.report.charts import Line, accuracy_chart, breakdown_chart
 from geoagent.report.confusion import confusion
 from geoagent.report.examples import extremes
@@ -218,6 +218,16 @@ def test_nothing_located_has_no_map(make_run: Make) -> None:
     page = page_of(run)
     assert "Errors of base" not in page
     assert "not located" in text_of(page)
+
+
+def test_where_misses_lie_by_geovistas_rules_is_told(make_run: Make) -> None:
+    run = make_run()
+    assert "Honiara" not in page_of(run)
+    file = run.evaluation("mine") / "metrics.json"
+    found = read_json(file)
+    found["models"]["sft"] |= {"rules": "geovista", "geocoded_rate": 0.75}
+    write_json(file, found)
+    assert "Share of such images: SFT 25.0%." in text_of(page_of(run))
 
 
 def test_made_twice_it_is_the_same(make_run: Make) -> None:

@@ -12,17 +12,40 @@ from typing import Any
 
 import pytest
 
-from geoagent.config import REWARD_NAMES, RewardsConfig
+from geoagent.config import REWARD_NAMES, RewardsConfig, resolve
 from geoagent.data.cot import chain_of_thought
 from geoagent.data.places import countries
+from geoagent.data.prompt import coordinates_answer
 from geoagent.errors import OutageError, UsageError
 from geoagent.rewards.base import Reward, Score, three_levels
 from geoagent.rewards.registry import build, score_all, total, weighted
 from geoagent.score import check_row, score_rows
+from geoagent.stages import never_earned
 
 from .helpers import FakeAgent, completion
 
 AGENT = FakeAgent({})
+OF_PLACES = [name for name in REWARD_NAMES if name != "judge"]
+
+
+def test_what_is_never_earned_is_nothing_even_for_the_right_answer() -> None:
+    truth = {
+        "latitude": [48.9],
+        "longitude": [2.4],
+        "solution": ["<answer>France; Paris</answer>"],
+        **{"country": ["France"], "region": ["Ile-de-France"], "city": ["Paris"]},
+    }
+    config = resolve(["data.answer=coordinates", *(f"rewards.weights.{n}=1" for n in OF_PLACES)])
+    of_names = [name for name in never_earned(config) if name != "semantic"]  # it needs a model
+    assert len(of_names) == 4
+    for answer, names, right in (
+        (coordinates_answer(48.9, 2.4), of_names, 0),
+        (coordinates_answer(48.9, 2.4), ["coordinates"], 1),
+        ("France; Paris", ["coordinates"], 0),
+        ("France; Paris", of_names, 4),
+    ):
+        scores = score_all(build(config.rewards, names), [completion(answer)], **truth)
+        assert sum(score[0].value > 0 for score in scores.values()) == right
 
 
 @pytest.mark.parametrize("parity", ["improved", "published"])

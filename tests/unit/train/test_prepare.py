@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from geoagent.config import Config, to_yaml
+from geoagent.data.needs import check_judge
 from geoagent.data.prompt import question
 from geoagent.errors import UsageError
 from geoagent.files import read_jsonl, write_jsonl
@@ -29,7 +30,8 @@ def folder(tmp_path: Path) -> Path:
         Image.new("RGB", (28, 28)).save(tmp_path / name / "a.png")
     rows = [{**ROW, "id": "a", "think": THINK}, {**ROW, "id": "h", "split": "heldout"}]
     write_jsonl(tmp_path / "data" / "records.jsonl", rows)
-    write_jsonl(tmp_path / "judge" / "records.jsonl", [{**JUDGE, "id": "a"}])
+    rows = [{**JUDGE, "id": "a"}, {**JUDGE, "id": "z", "label": False}]
+    write_jsonl(tmp_path / "judge" / "records.jsonl", rows)
     return tmp_path
 
 
@@ -58,14 +60,15 @@ def test_a_model_is_asked_for_coordinates(folder: Path) -> None:
 
 def test_judge_data_of_a_folder(folder: Path) -> None:
     bad = [{**JUDGE, "id": "b", "label": "perhaps"}, {**JUDGE, "id": "c", "latitude": 99}]
-    rows = [{**JUDGE, "id": "a"}, *bad, {**JUDGE, "id": "d", "split": "test"}]
+    good = [{**JUDGE, "id": "a"}, {**JUDGE, "id": "z", "label": False}]
+    rows = [*good, *bad, {**JUDGE, "id": "d", "split": "test"}]
     write_jsonl(folder / "judge" / "records.jsonl", rows)
     run = run_of(folder)
     done = prepare(run, ["sft", "judge", "grpo"])
-    (row,) = read_jsonl(run.dataset("judge"))
+    row, _ = read_jsonl(run.dataset("judge"))
     assert (row["id"], row["label"], row["latitude"]) == ("a", True, 48.9)
-    assert (done["judge"], done["judge_rejected"]) == (1, 2)
-    assert "judge data: 1 (2 refused, the first b: label: 'perhaps' is not" in done["summary"]
+    assert (done["judge"], done["judge_rejected"]) == (2, 2)
+    assert "judge data: 2 (2 refused, the first b: label: 'perhaps' is not" in done["summary"]
 
 
 def test_judge_data_is_there_for_whoever_asks_later(folder: Path) -> None:
@@ -89,10 +92,28 @@ def test_trajectories_that_are_all_refused_teach_nothing(folder: Path) -> None:
     assert prepare(run, ["grpo"])["learnt_by_sft"] == 0
 
 
+def test_a_cold_start_without_trajectories_says_what_it_will_not_teach(folder: Path) -> None:
+    run = run_of(folder)
+    config = run.config()
+    config.data.answer, config.rollout.train = "address", True
+    run.config_file.write_text(to_yaml(config))
+    assert "; no row has a trajectory: SFT will teach no" in prepare(run, ["sft"])["summary"]
+    assert "trajectory" not in prepare(run, ["grpo"])["summary"]
+
+
 def test_judge_data_without_a_label_is_refused(folder: Path) -> None:
     write_jsonl(folder / "judge" / "records.jsonl", [{**ROW, "id": "a"}])
     with pytest.raises(UsageError, match=r"no row of judge data in split 'train' \(predicted_cot"):
         prepare(run_of(folder), ["judge"])
+
+
+def test_judge_data_of_one_label_teaches_to_say_that(folder: Path) -> None:
+    rows = [{**JUDGE, "id": "a"}, {**JUDGE, "id": "b"}, {**JUDGE, "id": "c", "split": "test"}]
+    rows[-1]["label"] = False
+    write_jsonl(folder / "judge" / "records.jsonl", rows)
+    with pytest.raises(UsageError, match=r"judge: all 2 rows of judge data have the label true"):
+        prepare(run_of(folder), ["judge"])
+    check_judge(folder / "judge", most_lines=1)  # there are more
 
 
 def test_the_tiny_model_is_shown_how_a_judgement_is_written(folder: Path) -> None:
