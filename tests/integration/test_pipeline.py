@@ -287,7 +287,7 @@ def test_sft_without_chains_of_thought_is_refused(
     assert code == 0
     (run / "data" / "sft.jsonl").unlink()  # as of rows without a chain
     assert train(["sft", "--run", str(run)]) == 2
-    assert "prepare found no row that sft can use" in capsys.readouterr().err
+    assert "there is no row that sft can use" in capsys.readouterr().err
 
 
 def test_data_without_a_path_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
