@@ -661,7 +661,7 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
         (["osv5m", "x", "y"], "x: there is no such file or folder"),
         (["no.yaml", "x", "y"], "no.yaml: cannot be read"),
         (["osv5m", "x", "y", "--limit", "0"], "0: 1 or more"),
-        (["osv5m", "x", "y", "--limit", "ten"], "invalid"),
+        (["osv5m", "x", "y", "--limit", "ten"], "ten: a whole number, 1 or more"),
     ],
 )
 def test_wrong_words(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
