@@ -89,7 +89,8 @@ def continue_run(config: Config, run: Run, parts: Sequence[Run] = ()) -> None:
     check_continued(config, run, parts)
     if any(finished_stages(one) for one in (run, *parts)):
         for stage in {*finished_stages(run)} - {*finished_stages(run, config)}:
-            run.done_file(stage).unlink()  # of other settings: no longer finished
+            # Of other settings: no longer finished. Another shard of it may have said so just now.
+            run.done_file(stage).unlink(missing_ok=True)
         named = dataclasses.replace(config, name=run.path.name)
         write_atomic(run.config_file, as_it_knows(named, run))
         _note_images(config, run)

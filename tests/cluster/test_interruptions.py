@@ -106,17 +106,18 @@ def test_preempted_in_mid_epoch(
 def test_grpo_preempted(user: User, learnt: Run, faults: Faults) -> None:
     """And its agent. Completions are drawn at random: the random state has to go on as well."""
     whole, run = copy(learnt, user, "whole"), copy(learnt, user, "cut")
-    user.submit("grpo", "--resume", name="whole")
+    steps = "grpo.max_steps=10"  # so that it is not done before it is pre-empted
+    user.submit("grpo", "--resume", steps, name="whole")
     assert user.wait(whole, "grpo") == "COMPLETED", user.logs(whole)
     low = [f"cluster.{stage}.partition=low" for stage in ("grpo", "agent")]
-    user.submit("grpo", "--resume", *low, name="cut")
+    user.submit("grpo", "--resume", steps, *low, name="cut")
     wait_for_step(user, run, 1, "grpo")
     user.cluster.slurm("srun", "-p", "normal", "-N3", "--exclusive", "sleep", "3")
     # A step that waits for its agent does not end within the grace time: not saved, but requeued.
     ended = ("COMPLETED", "FAILED", "CANCELLED")
     assert user.wait(run, "grpo", ended.__contains__) == "COMPLETED", user.logs(run)
     for stage in ("grpo", "agent"):
-        assert (run.stage(stage) / "logs" / "attempt-2").is_dir()
+        assert (run.stage(stage) / "logs" / "attempt-2").is_dir(), user.logs(run)
     for figure in ("loss", "reward"):
         found, right = dict(curve(run, "grpo", figure)), dict(curve(whole, "grpo", figure))
         assert found == pytest.approx(right, rel=1e-4)

@@ -165,6 +165,25 @@ def test_an_evaluation_with_other_settings_is_not_finished(tmp_path: Path) -> No
     assert run.config().rollout.eval
 
 
+def test_shards_that_begin_at_once_find_it_unfinished_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _new(tmp_path)
+    for stage in ("prepare", "eval"):
+        write_json(run.done_file(stage), {})
+
+    def raced(run: Run, config: Config | None = None) -> list[str]:
+        found = finished_stages(run, config)
+        if config is not None:  # the other shard is just ahead
+            run.done_file("eval").unlink()
+        return found
+
+    monkeypatch.setattr(rundir, "finished_stages", raced)
+    continue_run(demo(tmp_path, "eval.limit=9"), run)
+    assert run.config().eval.limit == 9
+    assert finished_stages(run) == ["prepare"]
+
+
 def test_a_run_that_has_finished_nothing_begins_anew(tmp_path: Path) -> None:
     config = demo(tmp_path, "data.path=/data/gesoeek")
     path = run_path(config, ["sft"])
