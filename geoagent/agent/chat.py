@@ -4,22 +4,17 @@ is never an answer. What is asked and how a reply is read is the business of who
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from geoagent.agent.balance import Balance
 from geoagent.agent.endpoint import Endpoint
+from geoagent.agent.http import Http, NoReply, Reply, quiet_about_connections, retry_after_s, said
 from geoagent.errors import OutageError
-
-if TYPE_CHECKING:
-    import ssl
-
-    import httpx
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -31,8 +26,6 @@ _FIRST_PAUSE_S: Final = 0.2
 _MAX_PAUSE_S: Final = 5.0
 _REFUSALS: Final = (401, 403, 404, 405, 501)
 """Of servers that are no chat servers, or do not want us."""
-_CONNECT_S: Final = 10.0
-"""A node that has gone does not even refuse."""
 
 
 class Limits(Protocol):
@@ -96,8 +89,7 @@ class ChatClient(ABC, Generic[Question, Answer]):
         self._alive = 0.0
         self._told = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tls: ssl.SSLContext | None = None
-        self._idle: list[httpx.AsyncClient] = []
+        self._http = Http()
 
     @abstractmethod
     def _endpoints(self) -> Sequence[Endpoint]:
@@ -119,14 +111,13 @@ class ChatClient(ABC, Generic[Question, Answer]):
     def _waiting(self, silent: float, reason: str) -> str:
         """Message for somebody who waits."""
 
-    def _refused(self, endpoint: Endpoint, response: httpx.Response) -> None:
+    def _refused(self, endpoint: Endpoint, reply: Reply) -> None:
         """May raise UsageError for a status of `_REFUSALS`; otherwise the server counts as away."""
 
     def close(self) -> None:
         """Close connections and the background thread."""
         if self._loop is not None:
-            while self._idle:
-                self._run(self._idle.pop().aclose())
+            self._run(self._http.close())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._loop = None
 
@@ -134,6 +125,7 @@ class ChatClient(ABC, Generic[Question, Answer]):
         """Run in a loop of our own thread: trainers may have a loop running in theirs."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+            self._loop.set_exception_handler(quiet_about_connections)
             threading.Thread(target=self._loop.run_forever, daemon=True, name="agent").start()
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
@@ -222,52 +214,28 @@ class ChatClient(ABC, Generic[Question, Answer]):
         return self._balance.choose(endpoints)
 
     async def _send(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
-        import httpx
-
         limit = self._limits.request_timeout_s
-        http = self._idle.pop() if self._idle else self._new_http()
         try:
-            # Of the whole: httpx's own limits begin anew with every byte.
-            async with asyncio.timeout(limit):
-                response = await http.post(
-                    f"{endpoint.url}/chat/completions",
-                    json=body,
-                    headers={"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {},
-                )
-        except TimeoutError:
+            reply = await self._http.post(endpoint, "/chat/completions", body, limit)
+        except NoReply as error:
             self._balance.rest(endpoint)
-            raise Unavailable(f"{endpoint.url}: no reply within {limit:.0f} s") from None
-        except httpx.HTTPError as error:
-            self._balance.rest(endpoint)
-            raise Unavailable(f"{endpoint.url}: {type(error).__name__}") from None
-        finally:
-            self._idle.append(http)
-        return self._content(endpoint, response)
+            raise Unavailable(str(error)) from None
+        return self._content(endpoint, reply)
 
-    def _new_http(self) -> httpx.AsyncClient:
-        """What carries one request at a time. Not one for all: at every request httpx looks at
-        all connections that it keeps, which takes longer than the requests from a hundred on."""
-        import httpx
-
-        if self._tls is None:
-            self._tls = httpx.create_ssl_context(trust_env=False)
-        timeout = httpx.Timeout(None, connect=_CONNECT_S)  # the rest: see _send
-        return httpx.AsyncClient(verify=self._tls, timeout=timeout, trust_env=False)
-
-    def _content(self, endpoint: Endpoint, response: httpx.Response) -> str:
-        status = response.status_code
+    def _content(self, endpoint: Endpoint, reply: Reply) -> str:
+        status = reply.status
         if status in _REFUSALS:
-            self._refused(endpoint, response)
+            self._refused(endpoint, reply)
         if status in (401, 403):
             self._balance.rest(endpoint)
             raise Unavailable(f"{endpoint.url}: refuses the token ({status})")
         if status > 500 or status in (404, 408, 429):
             self._balance.rest(endpoint)
-            raise Unavailable(f"{endpoint.url}: HTTP {status}", retry_after_s(response))
+            raise Unavailable(f"{endpoint.url}: HTTP {status}", retry_after_s(reply.retry_after))
         if status != 200:
-            raise Unusable(f"{endpoint.url}: HTTP {status}{said(endpoint, response)}")
+            raise Unusable(f"{endpoint.url}: HTTP {status}{said(endpoint, reply)}")
         try:
-            return str(response.json()["choices"][0]["message"]["content"])
+            return str(reply.json()["choices"][0]["message"]["content"])
         except (ValueError, KeyError, IndexError, TypeError, RecursionError):
             raise Unusable(f"{endpoint.url}: reply is not a chat completion") from None
 
@@ -283,33 +251,3 @@ class ChatClient(ABC, Generic[Question, Answer]):
         if now - self._told >= _MESSAGE_EVERY_S:
             self._told = now
             self._on_wait(self._waiting(silent, reason))
-
-
-def retry_after_s(response: httpx.Response) -> float:
-    """Seconds that a server asks to be left alone for: Retry-After (RFC 9110), in seconds or as a
-    date; 0 without one that makes sense."""
-    from email.utils import parsedate_to_datetime
-
-    value = response.headers.get("Retry-After", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return 0.0
-    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
-
-
-def said(endpoint: Endpoint, response: httpx.Response) -> str:
-    """What a server says of a request that it does not take, in brackets; empty if nothing. Never
-    the token, should the server repeat it, nor what a terminal would obey."""
-    try:
-        error = response.json()["error"]
-        message = error["message"] if isinstance(error, dict) else error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    text = "".join(c if c.isprintable() else "�" for c in " ".join(str(message).split()))
-    if endpoint.token:
-        text = text.replace(endpoint.token, "…")
-    return f" ({text[:200]})" if text else ""

@@ -10,18 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
-from geoagent.agent.chat import ChatClient, ChatStats, Failure, said
+from geoagent.agent.chat import ChatClient, ChatStats, Failure
 from geoagent.agent.endpoint import Endpoint, agent_folder, read_endpoints
+from geoagent.agent.http import Reply, said
 from geoagent.agent.prompt import HEALTH
 from geoagent.agent.question import Asked
 from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError
 from geoagent.files import append_jsonl, write_json
-
-if TYPE_CHECKING:
-    import httpx
 
 _ORDER: Final = attrgetter("order")
 _BROKEN_FROM: Final = 8
@@ -180,8 +178,8 @@ class AgentClient(ChatClient[Asked, str]):
     def _read(self, question: Asked, content: str) -> str:
         return question.read(content)
 
-    def _refused(self, endpoint: Endpoint, response: httpx.Response) -> None:
-        status = response.status_code
+    def _refused(self, endpoint: Endpoint, reply: Reply) -> None:
+        status = reply.status
         if status in (401, 403) and self.settings.backend == "external":
             raise UsageError(
                 f"agent.url: {endpoint.url} refuses the token ({status}); put the right one into "
@@ -190,7 +188,7 @@ class AgentClient(ChatClient[Asked, str]):
         if status == 404 and self.settings.backend == "external" and not self.stats.answered:
             raise UsageError(
                 f"agent.url: {endpoint.url}: no chat model {endpoint.model} there (HTTP 404"
-                f"{said(endpoint, response)}); name it with agent.model=…, and let the address end "
+                f"{said(endpoint, reply)}); name it with agent.model=…, and let the address end "
                 "as the server's own documentation says, mostly in /v1"
             )
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
-from geoagent.agent.chat import Answer, ChatClient, ChatStats, Failure, Question, said
+from geoagent.agent.chat import Answer, ChatClient, ChatStats, Failure, Question
 from geoagent.agent.endpoint import Endpoint
+from geoagent.agent.http import Reply, said
 from geoagent.errors import UsageError
 
 if TYPE_CHECKING:
-    import httpx
     from PIL.Image import Image
 
 TOKEN_VARIABLE: Final = "GEOAGENT_VISION_TOKEN"
@@ -133,8 +133,8 @@ class VisionClient(ChatClient[Question, Answer]):
     def _endpoints(self) -> Sequence[Endpoint]:
         return [self.endpoint]
 
-    def _refused(self, endpoint: Endpoint, response: httpx.Response) -> None:
-        status = response.status_code
+    def _refused(self, endpoint: Endpoint, reply: Reply) -> None:
+        status = reply.status
         if status in (401, 403):
             state = "refused" if endpoint.token else "needed"
             raise UsageError(
@@ -144,7 +144,7 @@ class VisionClient(ChatClient[Question, Answer]):
         if not self._heard:
             raise UsageError(
                 f"{endpoint.url}: no chat model {endpoint.model} there (HTTP {status}"
-                f"{said(endpoint, response)}); check --model, and that --url ends as the server's "
+                f"{said(endpoint, reply)}); check --model, and that --url ends as the server's "
                 "own documentation says, mostly in /v1"
             )
 

@@ -18,7 +18,7 @@ from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from geoagent.agent.chat import retry_after_s
+from geoagent.agent.http import retry_after_s
 from geoagent.errors import UsageError
 from geoagent.geo.answers import Answers
 from geoagent.kept import cache_folder
@@ -316,7 +316,8 @@ class WebSearch(SearchProvider):
                 body += part
                 if len(body) > _MAX_BODY:
                     raise _Away(f"its reply has more than {_MAX_BODY >> 20} MiB")
-            return response.status_code, retry_after_s(response), bytes(body)
+            wait = retry_after_s(response.headers.get("Retry-After", ""))
+            return response.status_code, wait, bytes(body)
 
     def _check(self, status: int, wait: float, body: bytes) -> None:
         """Raise what a reply other than an answer means."""

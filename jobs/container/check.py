@@ -29,7 +29,7 @@ _PROBE_S: Final = 600.0
 """An image of gigabytes on a busy file system may have to be unpacked first."""
 _fit: Final[set[tuple[str, ...]]] = set()
 """Images, with what they were found to have: the runs of a sweep share them."""
-_ALL: Final = ("geoagent", "submitit", "omegaconf", "psutil", "httpx")
+_ALL: Final = ("geoagent", "submitit", "omegaconf", "psutil", "httpx", "aiohttp")
 _TRAIN: Final = ("torch", "transformers", "swift")
 
 

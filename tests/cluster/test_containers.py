@@ -130,7 +130,7 @@ def test_an_image_without_the_package(user: User, image: Path, tmp_path: Path) -
     runtime = "container.runtime=charliecloud"
     bare = squash(image.parent / "root", tmp_path / "bare.sqfs", "opt/geoagent/lib")
     cases = {
-        f"container.train_image={bare}": "lacks geoagent, httpx, omegaconf",
+        f"container.train_image={bare}": "lacks aiohttp, geoagent, httpx, omegaconf",
         "container.train_image=/nowhere.sqfs": "there is no such file",
         f"container.train_image={image}@sha256:{'0' * 64}": "is asked for: it is another image",
         f"container.train_image={image} container.binds=[/no/where]": "/no/where: is not there",

