@@ -106,7 +106,7 @@ def test_preempted_in_mid_epoch(
 def test_grpo_preempted(user: User, learnt: Run, faults: Faults) -> None:
     """And its agent. Completions are drawn at random: the random state has to go on as well."""
     whole, run = copy(learnt, user, "whole"), copy(learnt, user, "cut")
-    steps = "grpo.max_steps=10"  # so that it is not done before it is pre-empted
+    steps = "grpo.max_steps=7"  # so that it is not done before it is pre-empted
     user.submit("grpo", "--resume", steps, name="whole")
     assert user.wait(whole, "grpo") == "COMPLETED", user.logs(whole)
     low = [f"cluster.{stage}.partition=low" for stage in ("grpo", "agent")]
@@ -120,7 +120,7 @@ def test_grpo_preempted(user: User, learnt: Run, faults: Faults) -> None:
         assert (run.stage(stage) / "logs" / "attempt-2").is_dir(), user.logs(run)
     for figure in ("loss", "reward"):
         found, right = dict(curve(run, "grpo", figure)), dict(curve(whole, "grpo", figure))
-        assert found == pytest.approx(right, rel=1e-4)
+        assert found == pytest.approx(right, rel=1e-4, abs=1e-6)  # losses are about 0
     trained = [step for step, _ in curve(run, "grpo", "loss")]
     rewards = dict(curve(whole, "grpo", "reward"))
     assert len({*rewards.values()}) > 1
