@@ -1,11 +1,4 @@
-"""The configuration: dataclasses are the schema, YAML files are layers, `key=value` wins.
-
-Nothing heavy is imported here: a login node shows, checks and plans a run without torch.
-
-Layers, weakest first: the defaults in the dataclasses, the files that a YAML file names in its
-`defaults:` list, the file itself, the `group=choice` overrides (`model=tiny` reads
-`configs/model/tiny.yaml`), and the `key=value` overrides.
-"""
+"""The keys of a configuration, how they are read and what is checked of them."""
 
 from __future__ import annotations
 
@@ -26,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from geoagent.errors import UsageError, nearest
 
-CONFIG_ROOT: Final = Path(__file__).resolve().parent.parent / "configs"
+CONFIG_ROOT: Final = Path(__file__).resolve().parent.parent.parent / "configs"
 GROUPS: Final = ("cluster", "model", "recipe", "data", "agent", "benchmark")
 
 STAGES: Final = ("prepare", "sft", "judge_data", "judge", "grpo", "eval")
@@ -488,6 +481,9 @@ class EvalConfig:
 @dataclass
 class StageResources:
     """What one stage asks of the scheduler."""
+
+    # A job's pickle names it so, and is read by the run's own code, which may be older than this.
+    __module__ = "geoagent.config"
 
     nodes: int = _limited(1, low=1)
     """Of the job; more than one needs Slurm."""
