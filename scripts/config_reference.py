@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from geoagent import config  # noqa: E402
-from geoagent.config import schema  # noqa: E402
+from geoagent.config import schema, training  # noqa: E402
 from geoagent.files import write_atomic  # noqa: E402
 
 PAGE: Final = ROOT / "docs" / "reference" / "config.md"
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def page() -> str:
     """The whole page as Markdown."""
-    documented = docstrings(inspect.getsource(schema))
+    documented = docstrings("\n".join(map(inspect.getsource, (schema, training))))
     parts = [INTRO, group_table(), AFTER_GROUPS]
     parts += [section_text(section, documented) for section in sections()]
     return "\n".join(parts)

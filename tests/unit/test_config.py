@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 import geoagent
-from geoagent.config import CONFIG_ROOT, Config, load, resolve, schema, to_yaml
+from geoagent.config import CONFIG_ROOT, Config, load, loading, resolve, to_yaml
 from geoagent.errors import UsageError
 
 SHIPPED = sorted(path for path in CONFIG_ROOT.rglob("*.yaml") if path.parent.name != "sweep")
@@ -240,7 +240,7 @@ def test_not_text(tmp_path: Path) -> None:
 
 
 def test_defaults_in_a_circle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "CONFIG_ROOT", tmp_path)
+    monkeypatch.setattr(loading, "CONFIG_ROOT", tmp_path)
     (tmp_path / "a.yaml").write_text("defaults: [b]\n")
     (tmp_path / "b.yaml").write_text("defaults: [a]\n")
     with pytest.raises(UsageError, match="names itself"):
