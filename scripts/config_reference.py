@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes docs/reference/config.md from the dataclasses of geoagent/config.py.
+"""Makes docs/reference/config.md from the dataclasses of geoagent/config/.
 
     .venv/bin/python scripts/config_reference.py [--check]
 
 To be run after a key, its range or its docstring changed. `--check` writes nothing and exits 1 if
 the page is not current; tests/unit/test_config_reference.py does the same. Descriptions are the
-docstrings in config.py: mend them there.
+docstrings of those: mend them there.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from typing import Any, Final, NamedTuple
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from geoagent import config as schema  # noqa: E402
+from geoagent import config  # noqa: E402
+from geoagent.config import schema, training  # noqa: E402
 from geoagent.files import write_atomic  # noqa: E402
 
 PAGE: Final = ROOT / "docs" / "reference" / "config.md"
 COMMAND: Final = ".venv/bin/python scripts/config_reference.py"
 
 INTRO: Final = """\
-<!-- Made by scripts/config_reference.py from geoagent/config.py; edit those, then run it. -->
+<!-- Made by scripts/config_reference.py from geoagent/config/; edit those, then run it. -->
 # Configuration keys
 
 A configuration is made of layers, and each one overrides those before it: the defaults on this
@@ -52,13 +53,13 @@ A file that you put in `configs/GROUP/` is a choice too. `null` below means not 
 """
 
 # Classes used in so many places that a word stands for them; of others, all names are listed.
-PLACEHOLDERS: Final[Mapping[type, str]] = {schema.StageResources: "STAGE"}
+PLACEHOLDERS: Final[Mapping[type, str]] = {config.StageResources: "STAGE"}
 
 # Keys that hold a mapping: a word that stands for its names, and a note under the table.
 NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "rewards.weights": (
         "NAME",
-        f"NAME is one of {', '.join(f'`{name}`' for name in schema.REWARD_NAMES)} "
+        f"NAME is one of {', '.join(f'`{name}`' for name in config.REWARD_NAMES)} "
         "([what they reward](rewards.md)). Weights are 0 or more and not all 0; "
         "a reward with weight 0, or without one, is left out.",
     ),
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def page() -> str:
     """The whole page as Markdown."""
-    documented = docstrings(inspect.getsource(schema))
+    documented = docstrings("\n".join(map(inspect.getsource, (schema, training))))
     parts = [INTRO, group_table(), AFTER_GROUPS]
     parts += [section_text(section, documented) for section in sections()]
     return "\n".join(parts)
@@ -119,7 +120,7 @@ def docstrings(source: str) -> dict[tuple[str, str], str]:
 def group_table() -> str:
     """The groups and the choices shipped for each."""
     rows = ["| group | shipped choices |", "|---|---|"]
-    for group in schema.GROUPS:
+    for group in config.GROUPS:
         choices = ", ".join(f"`{name}`" for name in shipped_choices(group))
         rows.append(f"| `{group}=` | {choices or 'none'} |")
     return "\n".join(rows) + "\n"
@@ -127,7 +128,7 @@ def group_table() -> str:
 
 def shipped_choices(group: str) -> list[str]:
     """Choices of a group; where git knows, without files that are somebody's own."""
-    folder = schema.CONFIG_ROOT / group
+    folder = config.CONFIG_ROOT / group
     files = {file.name for file in folder.glob("*.yaml")}
     tracked = _tracked()
     if tracked:
@@ -137,7 +138,7 @@ def shipped_choices(group: str) -> list[str]:
 
 def _tracked() -> set[str]:
     """Files under configs/ that git tracks; none if this is no git checkout."""
-    command = ["git", "-C", str(schema.CONFIG_ROOT), "ls-files"]
+    command = ["git", "-C", str(config.CONFIG_ROOT), "ls-files"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -151,7 +152,7 @@ def _tracked() -> set[str]:
 def sections() -> list[Section]:
     """All groups of keys in the schema's order; equal ones in different places are one."""
     found: list[Section] = []
-    for prefix, values in _nodes(schema.Config(), ""):
+    for prefix, values in _nodes(config.Config(), ""):
         for section in found:
             if section.values == values:
                 section.prefixes.append(prefix)

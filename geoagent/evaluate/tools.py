@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.errors import UsageError
 from geoagent.rollout.corpus import digest
-from geoagent.rollout.environment import Episode, opening, play_together
+from geoagent.rollout.environment import Episode, depends_on, opening, play_together
 from geoagent.rollout.zoom import ImageError
 
 if TYPE_CHECKING:
@@ -72,14 +72,12 @@ def tool_use(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def made_with(rollout: RolloutConfig) -> dict[str, Any]:
-    """All of the settings that an episode depends on, beside the model's."""
-    search = rollout.search
-    made: dict[str, Any] = {name: getattr(rollout, name) for name in (*_COUNTED, "results")}
-    made |= {"opening": opening((0, 0)), "provider": search.provider, "url": search.url}
-    if search.documents is not None:
-        made["documents"] = digest(Path(search.documents).expanduser())
-    if search.replay is not None:
-        made["replay"] = _stamp(Path(search.replay).expanduser())
+    """All that an episode depends on, beside the model's settings; files as they are now."""
+    made = {**depends_on(rollout), "opening": opening((0, 0))}
+    for name, state in (("documents", digest), ("replay", _stamp)):
+        given = made.pop(name)
+        if given is not None:
+            made[name] = state(Path(given).expanduser())
     return made
 
 

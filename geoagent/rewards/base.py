@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from geoagent.answer import LEVELS, parse, split_parts
 from geoagent.config import LevelWeights
 from geoagent.errors import UsageError
+from geoagent.rollout.trace import written
 
 Part = float | str | None
 
@@ -69,16 +70,13 @@ class Reward(ABC):
             for text, trace in zip(completions, traces, strict=True)
         ]
 
-    def _written(self, trace: Any) -> list[str]:
-        turns = trace.get("turns") if isinstance(trace, Mapping) else trace
-        if isinstance(turns, Sequence) and not isinstance(turns, str):
-            said = [t.get("completion") if isinstance(t, Mapping) else t for t in turns]
-            texts = [text for text in said if isinstance(text, str)]
-            if texts and len(texts) == len(said):
-                return texts
-        raise UsageError(
-            f"reward {self.name}: column 'trace': {str(trace)[:40]!r} is no list of completions"
-        )
+    def _written(self, trace: object) -> list[str]:
+        try:
+            return written(trace)
+        except ValueError as error:
+            raise UsageError(
+                f"reward {self.name}: column 'trace': {str(trace)[:40]!r} is no list of completions"
+            ) from error
 
     def points(self, columns: Mapping[str, Any], length: int) -> list[tuple[float, float]]:
         """The columns latitude and longitude in degrees; UsageError where they are not."""

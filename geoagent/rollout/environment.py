@@ -190,6 +190,14 @@ def opening(size: tuple[int, int]) -> list[dict[str, str]]:
     ]
 
 
+def depends_on(rollout: RolloutConfig) -> dict[str, Any]:
+    """The settings that an episode depends on, beside the model's; how searches are paced, kept
+    and recorded changes nothing in it."""
+    limits = {name: getattr(rollout, name) for name in ("turns", "crops", "searches", "results")}
+    searches = ("provider", "url", "documents", "replay")
+    return limits | {name: getattr(rollout.search, name) for name in searches}
+
+
 def most_told(limits: RolloutConfig) -> int:
     """Characters that an episode tells a model at most: the opening, what tools give, hints."""
     begin = sum(len(message["content"]) for message in opening((9999, 9999)))

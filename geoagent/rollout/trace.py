@@ -27,8 +27,10 @@ def turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The turns of a row of predictions, whose `trace` is what `Episode.trace` gives; none if it
     was predicted without tools. ValueError if they are of another form."""
     trace = row.get("trace")
-    if trace is None:
-        return []
+    return [] if trace is None else _turns(trace)
+
+
+def _turns(trace: object) -> list[dict[str, Any]]:
     found = trace.get("turns") if isinstance(trace, dict) else None
     if not isinstance(found, list) or not found or not all(map(_is_turn, found)):
         raise ValueError("trace: has no turns, each with a text 'completion'")
@@ -46,6 +48,14 @@ def completions(row: Mapping[str, Any]) -> list[str]:
     if not isinstance(row.get("completion"), str):
         raise ValueError("completion: missing, or not a text")
     return [row["completion"]]
+
+
+def written(trace: object) -> list[str]:
+    """All that a model has written in an episode, turn by turn: `trace` is a list of the texts, as
+    in training, or what `Episode.trace` gives. ValueError if it is neither."""
+    if isinstance(trace, list) and trace and all(isinstance(text, str) for text in trace):
+        return trace
+    return [turn["completion"] for turn in _turns(trace)]
 
 
 def output(observation: str) -> str:

@@ -34,7 +34,7 @@ from geoagent.files import (
     read_jsonl,
     write_json,
 )
-from geoagent.rollout.environment import Episode, play
+from geoagent.rollout.environment import Episode, depends_on, play
 from geoagent.trajectories.client import Conversation, TrajectoryClient, shown
 from geoagent.trajectories.verdict import Standard
 
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 _LOCK_FILE: Final = ".trajectories.lock"
 _SEEDS: Final = 1000
 """Between two tries of a picture: a useless reply is asked again with the next seed."""
+_NAMES: Final = {"provider": "search", "url": "search_url"}
+"""Of settings that dataset.json calls otherwise, beside the model and its server."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +63,14 @@ class Task:
     def made_with(self, model: str, source: Path) -> dict[str, Any]:
         """All that decides what a folder holds; one folder has trajectories of one kind, of one
         dataset: in another one the same ids are other pictures."""
-        limits, standard = self.limits, self.standard
+        standard = self.standard
+        played = {_NAMES.get(name, name): value for name, value in depends_on(self.limits).items()}
         return {
             "made_by": "make-trajectories",
             "source": str(source.resolve()),
             "model": model,
             "temperature": self.temperature,
-            "turns": limits.turns,
-            "crops": limits.crops,
-            "searches": limits.searches,
-            "results": limits.results,
-            "search": limits.search.provider,
-            "search_url": limits.search.url,
-            "documents": limits.search.documents,
-            "replay": limits.search.replay,
+            **played,
             "level": standard.level if standard.within_km is None else None,
             "within_km": standard.within_km,
             "at_least_calls": standard.calls,

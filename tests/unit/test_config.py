@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from geoagent import config as module
-from geoagent.config import CONFIG_ROOT, Config, load, resolve, to_yaml
+import geoagent
+from geoagent.config import CONFIG_ROOT, Config, load, loading, resolve, to_yaml
 from geoagent.errors import UsageError
 
 SHIPPED = sorted(path for path in CONFIG_ROOT.rglob("*.yaml") if path.parent.name != "sweep")
@@ -240,7 +240,7 @@ def test_not_text(tmp_path: Path) -> None:
 
 
 def test_defaults_in_a_circle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONFIG_ROOT", tmp_path)
+    monkeypatch.setattr(loading, "CONFIG_ROOT", tmp_path)
     (tmp_path / "a.yaml").write_text("defaults: [b]\n")
     (tmp_path / "b.yaml").write_text("defaults: [a]\n")
     with pytest.raises(UsageError, match="names itself"):
@@ -261,7 +261,7 @@ def test_no_torch_is_imported() -> None:
 
 
 def test_geoagent_knows_nothing_of_jobs() -> None:
-    root = Path(module.__file__).parent
+    root = Path(geoagent.__file__).parent
     for path in root.rglob("*.py"):
         for line in path.read_text().splitlines():
             words = line.strip().split()

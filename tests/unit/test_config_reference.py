@@ -83,7 +83,7 @@ def test_files_of_ones_own_are_not_on_the_page(
     (tmp_path / "cluster").mkdir()
     for name in ("mine", "shipped"):
         (tmp_path / "cluster" / f"{name}.yaml").write_text("")
-    monkeypatch.setattr(reference.schema, "CONFIG_ROOT", tmp_path)
+    monkeypatch.setattr(reference.config, "CONFIG_ROOT", tmp_path)
     monkeypatch.setattr(reference, "_tracked", lambda: {"cluster/shipped.yaml"})
     assert reference.shipped_choices("cluster") == ["shipped"]
     monkeypatch.setattr(reference, "_tracked", set)  # no git checkout

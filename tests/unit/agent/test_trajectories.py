@@ -22,7 +22,7 @@ from PIL import Image
 from geoagent.agent.vision import VisionLimits, sample_picture
 from geoagent.answer import parse
 from geoagent.cli import main
-from geoagent.config import RolloutConfig
+from geoagent.config import RolloutConfig, SearchConfig
 from geoagent.data.record import read_records
 from geoagent.data.sample import build_sample
 from geoagent.data.trajectory import read_trajectory, trajectory_row
@@ -411,6 +411,10 @@ def test_a_model_that_takes_no_images(stub: Stub, tmp_path: Path) -> None:
     assert make(dataset(tmp_path / "set"), tmp_path / "out", stub(GOOD))["kept"] == 1
 
 
+def searching(**settings: Any) -> RolloutConfig:
+    return RolloutConfig(search=SearchConfig(**settings))
+
+
 def test_settings_are_not_mixed(stub: Stub, tmp_path: Path) -> None:
     source, folder, server = dataset(tmp_path / "set"), tmp_path / "out", stub(GOOD)
     make(source, folder, server)
@@ -420,6 +424,10 @@ def test_settings_are_not_mixed(stub: Stub, tmp_path: Path) -> None:
         ({"temperature": 1.0}, r"made with temperature 0\.7, not 1\.0"),
         ({"limits": RolloutConfig(turns=4)}, "made with turns 6, not 4"),
         ({"limits": RolloutConfig(results=2)}, "made with results 10, not 2"),
+        ({"limits": searching(provider="tavily")}, "made with search offline, not tavily"),
+        ({"limits": searching(url="http://h:1")}, "made with search_url None, not http://h:1"),
+        ({"limits": searching(documents="docs")}, "made with documents None, not docs"),
+        ({"limits": searching(replay="said.jsonl")}, r"made with replay None, not said\.jsonl"),
     ):
         with pytest.raises(UsageError, match=words):
             make(source, folder, server, **changes)

@@ -185,23 +185,30 @@ def test_shards_are_put_together(run: Run, shelf: Shelf, caller: type[Caller]) -
 
 
 @pytest.mark.parametrize(
-    "change_of", ["turns", "crops", "searches", "results", "provider", "replay", "tools"]
+    "change_of",
+    ["turns", "crops", "searches", "results", "provider", "documents", "replay", "tools"],
 )
 def test_other_tools_predict_again(
     change_of: str, run: Run, shelf: Shelf, caller: type[Caller], tmp_path: Path
 ) -> None:
-    replay = tmp_path / "replay.jsonl"
+    replay, document = tmp_path / "replay.jsonl", tmp_path / "documents" / "a.md"
     write_jsonl(replay, [{"query": "Huaraz", "results": []}])
+    document.parent.mkdir()
+    document.write_text("# Huaraz\n")
     config = run.config()
     config.eval.models = "last"
     if change_of == "replay":
         config.rollout.search.replay = str(replay)
+    elif change_of == "documents":
+        config.rollout.search.documents = str(document.parent)
     evaluate(config, run, None)
     caller.calls.clear()
     evaluate(config, run, None)
     assert caller.calls == []
     if change_of == "replay":
         write_jsonl(replay, [{"query": "Huaraz", "results": []}, {"query": "x", "results": []}])
+    elif change_of == "documents":
+        document.write_text("# Huaraz\nA city.\n")
     elif change_of == "provider":
         config.rollout.search.provider = "tavily"
     elif change_of == "tools":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import pickletools
+
 import pytest
 
 from geoagent.config import resolve
@@ -135,3 +138,9 @@ def test_unknown_stage() -> None:
         make_plan(resolve(["recipe=demo"]), ["gpro"])
     with pytest.raises(UsageError, match=r"there are: prepare, sft, judge_data, judge, grpo, eval"):
         make_plan(resolve(["recipe=demo"]), ["zzzz"])
+
+
+def test_a_job_is_read_by_the_code_of_a_run_that_is_older() -> None:
+    job = pickle.dumps(make_plan(resolve(["recipe=demo"]), ["eval"]).stages)
+    told = [text for _, text, _ in pickletools.genops(job) if isinstance(text, str)]
+    assert [text for text in told if text.startswith("geoagent.config")] == ["geoagent.config"]
