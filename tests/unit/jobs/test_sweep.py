@@ -99,6 +99,21 @@ def test_what_slurm_is_given(
     assert (full / "sft").readlink().parts[0] == ".."
     assert (full / "data").resolve().parent == (full / "prepare").resolve().parent
     assert Jobs.load(Run(full)).of("grpo").id.startswith("104_")
+    assert all(Jobs.load(Run(run)).complete for run in (home, *home.glob("*-s[01]-*")))
+
+
+def test_a_refused_array_takes_back_what_was_submitted(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("FAIL_AFTER", "104")
+    assert sweep(tmp_path, write(tmp_path), "--seeds", "0,1") == 2
+    assert "Slurm refused the job of eval" in capsys.readouterr().err
+    assert (scheduler / "cancelled").read_text() == "101 102 103 104\n"
+    home = tmp_path / "runs" / "four"
+    assert not Jobs.load(Run(home)).complete
+    found = [job for run in home.glob("*-s[01]-*") for job in Jobs.load(Run(run)).jobs]
+    assert {job.state for job in found} == {"cancelled"}
+    assert len(found) == 2 + 2 + 6
 
 
 @pytest.mark.parametrize(("points", "most", "arrays"), [(2, 1001, 1), (12, 1001, 1), (12, 5, 3)])
