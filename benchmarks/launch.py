@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -94,9 +94,11 @@ def launched(folder: Path, sides: Sequence[int], calls: Calls) -> dict[str, Any]
     words = [*sweep_words(folder, sides), "cluster=mini", "--yes"]
     home = home_of(folder)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(_begins, home, time.perf_counter())
-        _, returned = measured(words, calls.environment)
-        runs_s = first.result()
+        started = time.perf_counter()
+        command = pool.submit(measured, words, calls.environment)
+        _until(lambda: _begun(home) or _failed(command), "no job has begun")
+        runs_s = time.perf_counter() - started
+        _, returned = command.result()
     submission = calls.since()
     _, status = measured(["jobs", "status", str(home)], calls.environment)
     return {
@@ -109,10 +111,13 @@ def launched(folder: Path, sides: Sequence[int], calls: Calls) -> dict[str, Any]
     }
 
 
-def _begins(home: Path, started: float) -> float:
-    """Seconds until prepare's first attempt is there."""
-    _until(lambda: any(home.glob("shared-prepare-*/prepare/logs/*")), "no job has begun")
-    return time.perf_counter() - started
+def _begun(home: Path) -> bool:
+    """Whether prepare's first attempt is there."""
+    return any(home.glob("shared-prepare-*/prepare/logs/*"))
+
+
+def _failed(command: Future[Any]) -> bool:
+    return command.done() and command.exception() is not None
 
 
 def _until(holds: Callable[[], bool], otherwise: str) -> None:
