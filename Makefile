@@ -4,10 +4,10 @@ RUN ?= $(shell ls -td runs/*/ 2>/dev/null | head -1)
 SEED ?= 0
 SWEEP ?= geoagent_table3
 ARGS ?=
-BENCHES := rewards client semantic queueing decoding
+BENCHES := rewards client semantic queueing decoding sweeps launch
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval submit-sweep images check-images check-image-env bundle cluster-packages cluster-up cluster-down bench bench-agent bench-geocoder bench-metrics bench-prepare bench-rollout bench-sampling bench-sweeps $(BENCHES:%=bench-%) test-vllm tensorboard report browser-package container-packages clean
+.PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval submit-sweep images check-images check-image-env bundle cluster-packages cluster-up cluster-down bench bench-agent bench-geocoder bench-metrics bench-prepare bench-rollout bench-sampling $(BENCHES:%=bench-%) test-vllm tensorboard report browser-package container-packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,12 +85,8 @@ bench-prepare: setup ## how fast a large dataset is prepared, and in how much me
 bench-rollout: setup ## how well rollouts with tools overlap their searches (a minute) [ARGS="--json FILE"]
 	@$(PY) benchmarks/rollout.py $(ARGS)
 
-bench-sweeps: setup ## how long a thousand points take to plan and to submit (two minutes) [ARGS="--side N"]
-	@$(PY) benchmarks/sweeps.py $(ARGS)
-
-bench: setup ## rewards, agent's client, names, replicas, images, launch: tables, build/bench/*.json, plots (minutes)
+bench: setup ## rewards, agent's client, names, replicas, images, sweeps, launch: tables, build/bench/*.json, plots (minutes)
 	@for name in $(BENCHES); do $(PY) benchmarks/$$name.py --out build/bench || exit; done
-	@$(PY) benchmarks/sweeps.py --json build/bench/sweeps.json
 
 $(BENCHES:%=bench-%): bench-%: setup
 	@$(PY) benchmarks/$*.py $(ARGS)

@@ -4,7 +4,7 @@ in a bar for whoever watches."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,10 +27,10 @@ def progress_bar(*columns: str | ProgressColumn) -> Bar:
     return Bar(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
-def tracked(items: Sequence[Item], doing: str) -> Iterator[Item]:
-    """The items, with a bar that is as far as they are taken."""
+def tracked(items: Iterable[Item], doing: str, total: int | None = None) -> Iterator[Item]:
+    """The items, with a bar that is as far as they are taken; `total` of those without a length."""
     with progress_bar() as shown:
-        yield from shown.track(items, description=doing)
+        yield from shown.track(items, total, description=doing)
 
 
 class Progress:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from geoagent.config import Config
 from geoagent.errors import OUTAGE, USAGE
+from geoagent.evaluate.completions import shard_folders
 from geoagent.files import short
 from geoagent.run import Run
 from geoagent.sweep.home import SweepHome
@@ -60,8 +61,6 @@ def by_sbatch(run: Run) -> bool:
 
 
 def _array(run: Run) -> str:
-    from jobs.shards import shard_folders
-
     count = len(shard_folders(run))
     return f"--array=0-{count - 1} " if count else ""
 

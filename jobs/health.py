@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
-from geoagent.agent.client import external_endpoint
 from geoagent.agent.endpoint import Endpoint, read_endpoints
 from geoagent.config import Config
 from geoagent.errors import UsageError
@@ -29,6 +28,8 @@ def agent_health(run: Run, config: Config, on_slurm: bool) -> str:
 
 def _external_health(config: Config) -> str:
     """Of a server that is not ours: it may want a token that is not known here."""
+    from geoagent.agent.client import external_endpoint
+
     endpoint = Endpoint(url=(config.agent.url or "").rstrip("/"), model="", token="")
     with suppress(UsageError):
         endpoint = external_endpoint(config.agent)

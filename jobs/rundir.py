@@ -195,9 +195,9 @@ def _snapshot(folder: Path) -> None:
 def as_it_knows(config: Config, run: Run) -> str:
     """The configuration as YAML for the run's own copy of the code, which may be older than this
     and would refuse a key that it does not know. UsageError if such a key was given."""
-    document, defaults = dataclasses.asdict(config), dataclasses.asdict(Config())
+    document = dataclasses.asdict(config)
     then = _begun_with(run.config_file, run.config_file.stat().st_mtime_ns)
-    new = list(_unknown(document, then, defaults))
+    new = list(_unknown(document, then, _defaults()))
     for path, key, given in new:
         if given:
             raise UsageError(
@@ -206,6 +206,12 @@ def as_it_knows(config: Config, run: Run) -> str:
             )
         del _section(document, path)[key]
     return dump(document)
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    """Of all settings, once for all runs of a sweep."""
+    return dataclasses.asdict(Config())
 
 
 @functools.cache

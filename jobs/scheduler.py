@@ -1,7 +1,9 @@
-"""Is there a Slurm here, and does it answer?"""
+"""Is there a Slurm here, and does it answer? Each question is asked once in a command: what a sweep
+asks its scheduler is not to grow with its points."""
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
@@ -41,6 +43,7 @@ def check() -> None:
         )
 
 
+@functools.cache
 def _ping() -> str:
     """What `scontrol ping` says; empty where there is no scontrol, which proves nothing."""
     try:
@@ -54,6 +57,7 @@ def _ping() -> str:
     return result.stdout + result.stderr
 
 
+@functools.cache
 def max_array_size() -> int:
     """How many elements an array may have: their indices must be below Slurm's MaxArraySize.
     OutageError if Slurm does not tell."""
@@ -69,3 +73,9 @@ def max_array_size() -> int:
         raise OutageError(f"scontrol does not answer ({said})")
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", result.stdout, re.M)
     return max(1, int(found[1])) if found else _USUAL_ARRAY  # 0: arrays are disabled
+
+
+def forget() -> None:
+    """Ask anew from now on."""
+    _ping.cache_clear()
+    max_array_size.cache_clear()

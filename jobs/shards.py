@@ -13,7 +13,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from geoagent.config import Config, resolve
@@ -85,18 +84,6 @@ def shard_of(variables: Mapping[str, str]) -> Shard:
             f"SHARDS={max(last + 1, count)} sbatch --array={task} jobs/eval.sbatch"
         )
     return Shard(int(task), count)
-
-
-def shard_folders(run: Run) -> list[Path]:
-    """Folders of the shards that were worked at last, in their order; empty if there are none or
-    one."""
-    files = list(run.stage(EVAL).glob("shards/*-of-*/progress.json"))
-    if not files:
-        return []
-    newest = max(files, key=lambda file: file.stat().st_mtime).parent.name
-    count = int(newest.rpartition("-")[2])
-    shards = [Shard(index, count) for index in range(count)]
-    return [run.stage(shard.stage) for shard in shards] if count > 1 else []
 
 
 def _run(words: Sequence[str], variables: Mapping[str, str]) -> tuple[Run, Config]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from geoagent.config import ClusterConfig, Config, StageResources
 from geoagent.errors import UsageError
 from geoagent.run import Run
+from jobs.atonce import each
 from jobs.batches import Batch, batches
 from jobs.container.enter import interpreter
 from jobs.group import Member, share_agent
@@ -105,10 +106,8 @@ class _Submission:
 
     def execute(self) -> None:
         _leave_job()
-        for member in self._members:
-            shares = member.run != self.home and member.plan.agent is not None
-            share_agent(member.run, self.home if shares else None)
-        self._save()
+        each(self._lend_agent, self._members, "sharing the agent")
+        self._save(self.home)
         # A stage of all before the next stage of any: the agent depends on whatever comes first.
         for name in STAGES:
             for batch in self._batches:
@@ -116,9 +115,8 @@ class _Submission:
                     self._submit_stage(batch, name)
         if self._collector is not None:
             self._submit_collector(self._collector)
-        for jobs in self._jobs.values():
-            jobs.complete = True
-        self._save()
+        self._jobs[self.home.path].complete = True
+        self._save(self.home)
 
     def take_back(self) -> None:
         """Cancel what was submitted."""
@@ -128,11 +126,15 @@ class _Submission:
             for job in jobs.jobs:
                 if job.id.partition("_")[0] in ours:  # what is kept of earlier goes on
                     job.state = "cancelled"
-        self._save()
+        each(self._save, [*map(Run, self._jobs)], "writing down what was cancelled")
 
-    def _save(self) -> None:
-        for path, jobs in self._jobs.items():
-            jobs.save(Run(path))
+    def _save(self, run: Run) -> None:
+        self._jobs[run.path].save(run)
+
+    def _lend_agent(self, member: Member) -> None:
+        """Of a group, the one that its runs share."""
+        shares = member.run != self.home and member.plan.agent is not None
+        share_agent(member.run, self.home if shares else None)
 
     def _submit_stage(self, batch: Batch, name: str) -> None:
         stages = batch.stages(name)
@@ -159,8 +161,12 @@ class _Submission:
         batch.ids[name] = self._last[name] = self._note(name, jobs)
         for member, stage, job in zip(batch.members, stages, jobs, strict=True):
             record = JobRecord(name, job.job_id, "submitted", list(stage.after))
-            self._jobs[member.run.path].jobs.append(record)
-            self._jobs[member.run.path].save(member.run)
+            own = self._jobs[member.run.path]
+            own.jobs.append(record)
+            # The home's is complete when all is submitted, a run's with its last stage: that is
+            # one file less to write for each of many.
+            own.complete = member.run != self.home and stage == member.plan.stages[-1]
+        each(self._save, [member.run for member in batch.members], f"writing down jobs of {name}")
 
     def _note(self, stage: str, jobs: Sequence[Any]) -> str:
         """The id of the job or array, kept so that it can be taken back."""
@@ -232,7 +238,7 @@ class _Submission:
             ]
         self._agent = self._note(AGENT, jobs)
         self._jobs[self.home.path].jobs.append(JobRecord(AGENT, self._agent, "submitted"))
-        self._jobs[self.home.path].save(self.home)
+        self._save(self.home)
 
     def _before_agent(self, batch: Batch) -> str:
         """What the agent waits for; empty if it is needed at once, or may be."""

@@ -44,7 +44,8 @@ class Jobs:
     """All jobs of a run's last submission, and the ids of those that Slurm had before it.
 
     `earlier` has by stage what earlier submissions have given to Slurm, oldest first. `complete`
-    is False from the first job of a submission to its last, and stays so if it was cut off.
+    is False from the first job of a submission to its last, and stays so if it was cut off; of a
+    run in a group, that is its own last job.
     """
 
     executor: str

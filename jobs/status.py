@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.config import Config, StageResources
 from geoagent.errors import UsageError
+from geoagent.evaluate.completions import shard_folders
 from geoagent.files import read_if_there, short
 from geoagent.run import Run
 from jobs.accounting import Facts, facts
@@ -20,7 +21,6 @@ from jobs.display import clock, console, left_of, plain_table, read_progress, sh
 from jobs.group import home_of
 from jobs.health import agent_health
 from jobs.plan import AGENT, STAGES, StagePlan, asks_agent
-from jobs.shards import shard_folders
 from jobs.state import UNFINISHED, JobRecord, Jobs, finished
 from jobs.watch import learn_reasons, refresh
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from geoagent.errors import UsageError
 from geoagent.files import append_jsonl, write_jsonl
+from geoagent.run import Run
 
 Key = tuple[str, int, str]
 """Model, draw (0: the evaluated completion), id of the record."""
@@ -44,6 +45,18 @@ class Shard:
 
     def has(self, batch: int) -> bool:
         return batch % self.count == self.index
+
+
+def shard_folders(run: Run) -> list[Path]:
+    """Folders of the shards that were worked at last, in their order; empty if there are none or
+    one."""
+    files = list(run.stage(STAGE).glob("shards/*-of-*/progress.json"))
+    if not files:
+        return []
+    newest = max(files, key=lambda file: file.stat().st_mtime).parent.name
+    count = int(newest.rpartition("-")[2])
+    shards = [Shard(index, count) for index in range(count)]
+    return [run.stage(shard.stage) for shard in shards] if count > 1 else []
 
 
 def mark(made_with: Any) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 
 from geoagent.errors import UsageError
 from geoagent.files import read_if_there, write_atomic, write_json
-from geoagent.progress import tracked
 from geoagent.run import Run
 from geoagent.sweep.definition import Sweep, Trial
 from geoagent.sweep.home import Row, SweepHome
+from jobs.atonce import each
 from jobs.group import Group, Member
 from jobs.rundir import as_it_knows, finished_stages, renew_code
 from jobs.sweep.layout import Layout
@@ -70,8 +70,11 @@ def make_parts(home: Run, layout: Layout, members: Sequence[Member]) -> None:
     from, and to the code that all share. OSErrors are UsageErrors."""
     manifest = read_if_there(home.manifest_file)
     with _told(home.path):
-        for member in tracked(members, "making run directories"):
-            _make_part(home, layout, member, manifest)
+        each(
+            lambda member: _make_part(home, layout, member, manifest),
+            members,
+            "making run directories",
+        )
 
 
 def _make_part(home: Run, layout: Layout, member: Member, manifest: dict[str, Any]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -160,7 +162,9 @@ def times(found: dict[str, Run]) -> dict[str, float]:
 
 
 @pytest.mark.usefixtures("cluster")  # skips without Slurm
-def test_more_points_than_an_array_may_have(tmp_path: Path) -> None:
+def test_more_points_than_an_array_may_have(
+    tmp_path: Path, benchmark_module: Callable[[str], ModuleType]
+) -> None:
     with mini_cluster(Shape(nodes=1, max_array_size=8)) as cluster:
         user = User(cluster, tmp_path)
         weights = [round(0.1 * k, 1) for k in range(1, 21)]
@@ -169,7 +173,14 @@ def test_more_points_than_an_array_may_have(tmp_path: Path) -> None:
         }
         file = write(tmp_path, points)
         words = [str(file), f"runs_dir={user.runs}", "cluster.additional.begin=now+1hour"]
-        said = sweep(user, *words, "--parallel", "3")
+        calls = benchmark_module("submitting").Calls(
+            tmp_path / "calls", {**os.environ, **cluster.environment()}
+        )
+        shell = user.start("sweep", *words, "--parallel", "3", "--yes", first_in_path=calls.folder)
+        said = shell.communicate()[0]
+        assert shell.returncode == 0, said
+        # Three arrays of GRPO and three of evaluation; no agent is asked here.
+        assert calls.since() == {"sbatch": 9, "scontrol": 2}
         assert submitted(said) == {"prepare": 1, "sft": 1, "grpo": 20, "eval": 20, "results": 1}
         lines = cluster.slurm("squeue", "-h", "-o", "%A %j %K %E").splitlines()
         grpo = [line.split(maxsplit=3) for line in lines if " four-grpo " in line]
@@ -180,6 +191,9 @@ def test_more_points_than_an_array_may_have(tmp_path: Path) -> None:
         for before, later in pairwise(ids):
             assert f"afterany:{before}_*" in waits[later]
         home = user.runs / "four"
+        shown = user.start("status", str(home), first_in_path=calls.folder)
+        assert "results: job" in shown.communicate()[0]
+        assert set(calls.since().values()) == {1}  # the queue only if accounting does not tell
         assert user.jobs("cancel", str(home)).returncode == 0
         until(lambda: not cluster.slurm("squeue", "-h").strip())
 

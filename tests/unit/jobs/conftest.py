@@ -4,10 +4,12 @@ cluster tests."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from jobs.scheduler import forget
 
 SBATCH = """#!/bin/bash
 n=$(($(cat "{folder}/count" 2>/dev/null || echo 100) + 1))
@@ -39,6 +41,14 @@ cat "{folder}/queue" 2>/dev/null || true
 """
 
 
+@pytest.fixture(autouse=True)
+def asked_anew() -> Iterator[None]:
+    """A command asks its scheduler once; each test has another one."""
+    forget()
+    yield
+    forget()
+
+
 @pytest.fixture
 def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # Runs of a large model ask for 40 GiB, which the machine need not have free.
@@ -50,7 +60,8 @@ def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     scripts["scontrol"] = PING
     for name, text in scripts.items():
         text = text.format(folder=folder) if name in ("sbatch", "scancel", "squeue") else text
-        (folder / name).write_text(text)
+        called = f'#!/bin/bash\necho {name} >> "{folder}/calls"\n'
+        (folder / name).write_text(called + text.removeprefix("#!/bin/bash\n"))
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return folder

@@ -9,11 +9,11 @@ import pytest
 
 from geoagent.config import Config, to_yaml
 from geoagent.errors import OutageError, UsageError
-from geoagent.evaluate.completions import MARK, Shard
+from geoagent.evaluate.completions import MARK, Shard, shard_folders
 from geoagent.files import claimed, write_json
 from geoagent.run import Run
 from jobs import shards
-from jobs.shards import evaluate, shard_folders, shard_of
+from jobs.shards import evaluate, shard_of
 from jobs.state import Jobs
 
 

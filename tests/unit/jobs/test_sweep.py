@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,49 @@ def test_what_slurm_is_given(
     assert (full / "sft").readlink().parts[0] == ".."
     assert (full / "data").resolve().parent == (full / "prepare").resolve().parent
     assert Jobs.load(Run(full)).of("grpo").id.startswith("104_")
+    assert all(Jobs.load(Run(run)).complete for run in (home, *home.glob("*-s[01]-*")))
+
+
+def test_a_refused_array_takes_back_what_was_submitted(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("FAIL_AFTER", "104")
+    assert sweep(tmp_path, write(tmp_path), "--seeds", "0,1") == 2
+    assert "Slurm refused the job of eval" in capsys.readouterr().err
+    assert (scheduler / "cancelled").read_text() == "101 102 103 104\n"
+    home = tmp_path / "runs" / "four"
+    assert not Jobs.load(Run(home)).complete
+    found = [job for run in home.glob("*-s[01]-*") for job in Jobs.load(Run(run)).jobs]
+    assert {job.state for job in found} == {"cancelled"}
+    assert len(found) == 2 + 2 + 6
+
+
+@pytest.mark.parametrize(("points", "most", "arrays"), [(2, 1001, 1), (12, 1001, 1), (12, 5, 3)])
+def test_how_often_the_scheduler_is_asked(
+    tmp_path: Path,
+    scheduler: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    points: int,
+    most: int,
+    arrays: int,
+) -> None:
+    """By the arrays of a submission, and of status as often for one run as for many."""
+    monkeypatch.setenv("PING_SAYS", f"is UP\nMaxArraySize = {most}")
+    weights = [round(0.1 * k, 1) for k in range(1, points + 1)]
+    file = write(tmp_path, {}, grid={"rewards.weights.spatial": weights})
+    assert sweep(tmp_path, file, "--parallel", "3") == 0
+    # prepare, SFT, agent and results are one each; GRPO and evaluation have an element a point.
+    assert calls(scheduler) == {"sbatch": 4 + 2 * arrays, "scontrol": 2}
+    assert main(["status", str(tmp_path / "runs" / "four")]) == 0
+    assert calls(scheduler) == {"sacct": 1, "squeue": 1}
+
+
+def calls(scheduler: Path) -> Counter[str]:
+    """How often Slurm's commands were called since the last time."""
+    log = scheduler / "calls"
+    found = Counter(log.read_text().split())
+    log.unlink()
+    return found
 
 
 def test_run_again(tmp_path: Path, scheduler: Path, flags: Flags, capsys: Capture) -> None:

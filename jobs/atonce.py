@@ -1,0 +1,22 @@
+"""The same small work for many runs, several at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from geoagent.progress import tracked
+
+Item = TypeVar("Item")
+_AT_ONCE: Final = 16
+"""Files that are written at the same time: a shared file system takes milliseconds for each, in
+which this process has nothing else to do."""
+
+
+def each(work: Callable[[Item], object], items: Sequence[Item], doing: str) -> None:
+    """Call `work` with every item, with a bar. The first error is raised; what has not begun then
+    is left out."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in tracked(pool.map(work, items), doing, len(items)):
+            pass
