@@ -4,7 +4,7 @@ RUN ?= $(shell ls -td runs/*/ 2>/dev/null | head -1)
 SEED ?= 0
 SWEEP ?= geoagent_table3
 ARGS ?=
-BENCHES := rewards client semantic queueing decoding
+BENCHES := rewards client semantic queueing decoding overlap
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval submit-sweep images check-images check-image-env bundle cluster-packages cluster-up cluster-down bench bench-agent bench-geocoder bench-metrics bench-prepare bench-rollout bench-sampling bench-sweeps $(BENCHES:%=bench-%) test-vllm tensorboard report browser-package container-packages clean
@@ -88,7 +88,7 @@ bench-rollout: setup ## how well rollouts with tools overlap their searches (a m
 bench-sweeps: setup ## how long a thousand points take to plan and to submit (two minutes) [ARGS="--side N"]
 	@$(PY) benchmarks/sweeps.py $(ARGS)
 
-bench: setup ## rewards, agent's client, names, replicas, images, launch: tables, build/bench/*.json, plots (minutes)
+bench: setup ## rewards, agent's client, names, replicas, images, waiting, launch: tables, build/bench/*.json, plots (minutes)
 	@for name in $(BENCHES); do $(PY) benchmarks/$$name.py --out build/bench || exit; done
 	@$(PY) benchmarks/sweeps.py --json build/bench/sweeps.json
 

@@ -56,7 +56,7 @@ def test_rewards_at_the_same_time_count_once(hand: Hand) -> None:
     }
 
 
-def test_from_the_begin_of_the_first_to_the_end_of_the_last(hand: Hand) -> None:
+def test_from_the_beginning_of_the_first_to_the_end_of_the_last(hand: Hand) -> None:
     """The one that begins first need not be the one that ends last."""
     clock = StepClock(1, hand)
     clock.begin()
@@ -111,7 +111,7 @@ def test_a_reward_that_raises_is_over(hand: Hand) -> None:
     assert clock.end()["rewards_s"] == 1
 
 
-def test_an_end_without_a_begin_and_a_step_of_no_time(hand: Hand) -> None:
+def test_an_end_without_a_beginning_and_a_step_of_no_time(hand: Hand) -> None:
     clock = StepClock(1, hand)
     assert clock.end() == {}
     assert step(clock, hand, 0) == {"rewards_s": 0, "step_s": 0}
