@@ -4,8 +4,8 @@ The tiny model first learns a few scenes by heart (SFT), so that its completions
 thought that the agent is asked about. From there GRPO trains a few steps, as it always does, once
 with each agent: a stand-in on loopback that takes 200 ms for each request and 64 at a time
 (benchmarks/stub.py), and the embedded agent of the demo, on the cores that train. The times are
-those that training logs itself, as `time/…`; the first step, which loads what rewards need, is left
-out.
+those that training logs itself, as `time/…`, beside ms-swift's own of a step, which is without the
+optimizer; the first step, which loads what rewards need, is left out.
 
 A tiny model on a CPU says nothing about the share on GPUs: only that it is measured, and what part
 the reward path is here. A run's own curves tell its share.
@@ -147,6 +147,7 @@ def _case(name: str, of: Run, learnt: Run) -> dict[str, Any]:
     return {
         "agent": name,
         "step_s": fmean(counted["step_s"]),
+        "step_by_swift_s": fmean(map(float, curves.scalars["train/step_time"][1][1:])),
         "rewards_s": fmean(counted["rewards_s"]),
         "share": sum(counted["rewards_s"]) / sum(counted["step_s"]),
         "each_s": {one: fmean(counted[f"{one}_s"]) for one in weighted(of.config().rewards)},
@@ -171,6 +172,7 @@ def show(figures: Figures, console: Console) -> None:
         (
             case["agent"],
             case["step_s"],
+            case["step_by_swift_s"],
             case["rewards_s"],
             percent(case["share"]),
             case["asked"],
@@ -179,7 +181,16 @@ def show(figures: Figures, console: Console) -> None:
         )
         for case in figures["cases"]
     ]
-    heads = ("agent", "step s", "rewards s", "share", "asked a step", "sent", "slowest")
+    heads = (
+        "agent",
+        "step s",
+        "by ms-swift",
+        "rewards s",
+        "share",
+        "asked a step",
+        "sent",
+        "slowest",
+    )
     console.print(table(f"GRPO of the tiny model, {BATCH} completions a step", heads, rows))
     estimate = figures["estimate"]
     console.print(
