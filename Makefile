@@ -4,7 +4,7 @@ RUN ?= $(shell ls -td runs/*/ 2>/dev/null | head -1)
 SEED ?= 0
 SWEEP ?= geoagent_table3
 ARGS ?=
-BENCHES := rewards client semantic queueing decoding sweeps launch
+BENCHES := rewards client semantic queueing decoding overlap sweeps launch
 SUBMIT := $(PY) -m jobs submit
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval submit-sweep images check-images check-image-env bundle cluster-packages cluster-up cluster-down bench bench-agent bench-geocoder bench-metrics bench-prepare bench-rollout bench-sampling $(BENCHES:%=bench-%) test-vllm tensorboard report browser-package container-packages clean
@@ -85,7 +85,7 @@ bench-prepare: setup ## how fast a large dataset is prepared, and in how much me
 bench-rollout: setup ## how well rollouts with tools overlap their searches (a minute) [ARGS="--json FILE"]
 	@$(PY) benchmarks/rollout.py $(ARGS)
 
-bench: setup ## rewards, agent's client, names, replicas, images, sweeps, launch: tables, build/bench/*.json, plots (minutes)
+bench: setup ## rewards, agent's client, names, replicas, images, waiting, sweeps, launch: tables, build/bench/*.json, plots (minutes)
 	@for name in $(BENCHES); do $(PY) benchmarks/$$name.py --out build/bench || exit; done
 
 $(BENCHES:%=bench-%): bench-%: setup

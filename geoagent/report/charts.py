@@ -224,6 +224,7 @@ _POLICY_PANELS: Final[tuple[Panel, ...]] = (
         "mean of an image",
         tuple((f"parts/rollout/{name}", name) for name in ("turns", "crops", "searches")),
     ),
+    ("Waiting for rewards", "share of a step's time", (("time/rewards_share", "share"),)),
     ("Loss", "policy loss", (("train/loss", "loss"),)),
 )
 _REWARD: Final = re.compile(r"train/rewards/(\w+)/mean")

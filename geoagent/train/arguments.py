@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ADAPTER_FILE: Final = "adapter_config.json"
 
 _CALLBACKS: Final = ("geoagent_progress", "geoagent_seal", "geoagent_stop")
+_POLICY_CALLBACKS: Final = (*_CALLBACKS, "geoagent_clock")
 
 Flags = dict[str, str | int | float | bool | list[str] | None]
 
@@ -63,6 +64,7 @@ def policy_arguments(config: Config, run: Run, stage: str) -> list[str]:
         "reward_weights": [str(rewards.weights[name]) for name in names],
         "log_completions": settings.log_completions,
         "use_vllm": settings.vllm,
+        "callbacks": [*_POLICY_CALLBACKS],
     }
     if settings.vllm:
         flags |= {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": settings.vllm_memory}
@@ -75,7 +77,7 @@ def _of_places(config: Config) -> Flags:
     """What only GRPO on places can be told."""
     flags: Flags = {}
     if config.grpo.stop_early.study is not None:
-        flags["callbacks"] = [*_CALLBACKS, "geoagent_stop_early"]
+        flags["callbacks"] = [*_POLICY_CALLBACKS, "geoagent_stop_early"]
     if config.rollout.train:
         flags |= {"multi_turn_scheduler": "geoagent_tools", "max_turns": config.rollout.turns}
         if config.grpo.vllm:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from geoagent.stages import POLICY, asks_agent, rewards_of
 from geoagent.train.arguments import base_model
 from geoagent.train.checkpoints import seal
 from geoagent.train.halving import Halving
+from geoagent.train.timing import StepClock
 
 RUN = Run.open(os.environ["GEOAGENT_RUN"])
 STAGE = os.environ["GEOAGENT_STAGE"]
@@ -130,6 +132,27 @@ class StopEarlyCallback(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
 
+class ClockCallback(TrainerCallback):
+    """Logs how long each step took, and how much of that it waited for rewards."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._writes = True
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        CLOCK.begin()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        figures = {f"time/{name}": value for name, value in CLOCK.end().items()}
+        if not self._writes:
+            return
+        try:
+            RECORDER.write(figures, state.global_step)
+        except Exception as error:  # whatever it is: no training ends for its clock
+            self._writes = False
+            print(f"{STAGE}: times are logged no more: {error!r}", file=sys.stderr, flush=True)
+
+
 def _any_process(flag: bool, device: Any) -> bool:
     """Whether it is so in any process. All must agree on the step that they stop at: one that went
     on alone would wait for ever in the next collective."""
@@ -164,6 +187,10 @@ class RewardAdapter(ORM):
     first: bool
 
     async def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
+        with CLOCK.reward(self.reward.name):
+            return await self._score(completions, columns)
+
+    async def _score(self, completions: Sequence[str], columns: dict[str, Any]) -> list[float]:
         step = getattr(columns.get("trainer_state"), "global_step", 0)
         rollouts = [infos or {} for infos in columns.get("rollout_infos") or ()]
         if any("trace" in infos for infos in rollouts):
@@ -185,7 +212,8 @@ def _used(rollout: Mapping[str, Any]) -> dict[str, float]:
 
 
 class PartsRecorder:
-    """Means of what the rewards are made of, as TensorBoard scalars, so curves are explained."""
+    """This process's own TensorBoard scalars: means of what the rewards are made of, so curves are
+    explained, and times."""
 
     def __init__(self) -> None:
         self._writer: Any = None
@@ -196,18 +224,24 @@ class PartsRecorder:
             for part, value in parts.items():
                 if isinstance(value, int | float) and not isinstance(value, bool):
                     columns.setdefault(part, []).append(float(value))
-        if not columns:
+        means = {f"parts/{name}/{part}": sum(v) / len(v) for part, v in columns.items()}
+        self.write(means, step)
+
+    def write(self, scalars: Mapping[str, float], step: int) -> None:
+        """Scalars by tag."""
+        if not scalars:
             return
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
             rank = os.environ.get("RANK", "0")
             self._writer = SummaryWriter(str(RUN.tensorboard(STAGE) / f"parts-rank-{rank}"))
-        for part, values in columns.items():
-            self._writer.add_scalar(f"parts/{name}/{part}", sum(values) / len(values), step)
+        for tag, value in scalars.items():
+            self._writer.add_scalar(tag, value, step)
 
 
 RECORDER = PartsRecorder()
+CLOCK = StepClock(getattr(CONFIG, STAGE).iterations if STAGE in POLICY else 1)
 
 
 def register_rewards() -> None:
@@ -242,6 +276,7 @@ callbacks_map["geoagent_progress"] = ProgressCallback
 callbacks_map["geoagent_seal"] = SealCallback
 callbacks_map["geoagent_stop"] = StopCallback
 callbacks_map["geoagent_stop_early"] = StopEarlyCallback
+callbacks_map["geoagent_clock"] = ClockCallback
 use_image_tokens_of(base_model(CONFIG, RUN))
 place_tokens_by_model()
 if getattr(CONFIG, STAGE).deepspeed == "zero3":

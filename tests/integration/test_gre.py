@@ -14,6 +14,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from geoagent.files import read_json, read_jsonl
+from geoagent.report.curves import read_stage
 from geoagent.run import Run
 from tests.two_places import WORDS, write_places
 
@@ -78,6 +79,13 @@ def test_each_is_paid_for_its_own(finished: Run) -> None:
     assert {"train/rewards/judge/mean", "train/rewards/format/mean"} <= judged
     assert {"train/rewards/coordinates/mean", "train/rewards/format/mean"} <= placed
     assert "train/rewards/judge/mean" not in placed
+
+
+def test_both_tell_how_long_they_wait_for_rewards(finished: Run) -> None:
+    for stage, reward in (("judge", "judge"), ("grpo", "coordinates")):
+        curves = read_stage(finished, stage)
+        assert curves is not None
+        assert {f"time/{reward}_s", "time/format_s", "time/rewards_share"} <= {*curves.scalars}
 
 
 def test_all_models_are_evaluated_by_their_coordinates(finished: Run) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from geoagent.config import Config, resolve, to_yaml
 from geoagent.evaluate.__main__ import main as evaluate
+from geoagent.report.curves import read_stage
 from geoagent.run import Run
 from geoagent.train.__main__ import main as train
 from geoagent.train.checkpoints import latest
@@ -79,16 +80,26 @@ def test_every_stage_left_what_it_should(finished: Run) -> None:
 
 
 def test_tensorboard_has_the_rewards(finished: Run) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    tags: set[str] = set()
-    for path in finished.tensorboard("grpo").rglob("events.*"):
-        events = EventAccumulator(str(path))
-        events.Reload()
-        tags |= set(events.Tags()["scalars"])
+    curves = read_stage(finished, "grpo")
+    assert curves is not None
     for name in finished.config().rewards.weights:
-        assert f"train/rewards/{name}/mean" in tags
-    assert any(tag.startswith("parts/spatial/") for tag in tags)
+        assert f"train/rewards/{name}/mean" in curves.scalars
+    assert any(tag.startswith("parts/spatial/") for tag in curves.scalars)
+
+
+def test_tensorboard_has_the_time_that_steps_wait_for_rewards(finished: Run) -> None:
+    curves = read_stage(finished, "grpo")
+    assert curves is not None
+    times = {tag: curves.scalars[tag] for tag in curves.scalars if tag.startswith("time/")}
+    each = [f"time/{name}_s" for name in finished.config().rewards.weights]
+    assert set(times) == {*each, "time/rewards_s", "time/step_s", "time/rewards_share"}
+    assert all(steps.tolist() == [1, 2] for steps, _ in times.values())
+    waited, taken = times["time/rewards_s"][1], times["time/step_s"][1]
+    for name in each:
+        assert (times[name][1] > 0).all()
+        assert (times[name][1] <= waited).all()
+    assert (waited < taken).all()
+    assert times["time/rewards_share"][1] == pytest.approx(waited / taken, rel=1e-4)
 
 
 def test_predictions_and_metrics(finished: Run) -> None:

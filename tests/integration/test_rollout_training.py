@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -237,9 +238,33 @@ def test_rewards_of_a_batch_are_awaited_together(samples: list[Any], tmp_path: P
     assert [call[0] for call in recorded].count("meets") == 2
 
 
+def test_no_training_ends_for_its_clock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = _plugin(tmp_path)
+
+    def full(scalars: Any, step: int) -> None:
+        raise OSError("no space left")
+
+    plugin.RECORDER.write = full
+    clock = plugin.ClockCallback(None, None)
+    clock.on_step_end(None, SimpleNamespace(global_step=1), None)  # which has not begun
+    for step in (2, 3):
+        clock.on_step_begin(None, None, None)
+        clock.on_step_end(None, SimpleNamespace(global_step=step), None)
+    assert capsys.readouterr().err.count("times are logged no more") == 1
+
+
 def _adapter(folder: Path, reward: Any) -> tuple[Any, list[Any]]:
-    """The reward as geoagent.train.plugin registers it, and what is recorded of its parts. The
-    module itself belongs to a process that trains: it is loaded for a run without a stage."""
+    """The reward as geoagent.train.plugin registers it, and what is recorded of its parts."""
+    plugin = _plugin(folder)
+    recorded: list[Any] = []
+    plugin.RECORDER.add = lambda *arguments: recorded.append(arguments)
+    made = type(reward.name, (plugin.RewardAdapter,), {"reward": reward, "first": True})
+    return made(None), recorded
+
+
+def _plugin(folder: Path) -> Any:
+    """geoagent.train.plugin. It belongs to a process that trains: it is loaded for a run without a
+    stage."""
     import importlib.util
     import os
 
@@ -260,10 +285,7 @@ def _adapter(folder: Path, reward: Any) -> tuple[Any, list[Any]]:
         patch.setitem(os.environ, "GEOAGENT_STAGE", "sft")
         patch.setattr("geoagent.compat.use_image_tokens_of", lambda model: None)
         spec.loader.exec_module(plugin)
-    recorded: list[Any] = []
-    plugin.RECORDER.add = lambda *arguments: recorded.append(arguments)
-    made = type(reward.name, (plugin.RewardAdapter,), {"reward": reward, "first": True})
-    return made(None), recorded
+    return plugin
 
 
 def test_a_completion_that_was_cut_off_is_the_last(predictor: Predictor, image: Path) -> None:

@@ -132,7 +132,7 @@ def write_curves(run: Run, stages: Sequence[str], steps: int = 80) -> None:
         "judge": ("train/reward", "train/kl", "train/rewards/judge/mean"),
         "grpo": (
             *("train/reward", "train/reward_std", "train/kl", "train/rewards/spatial/mean"),
-            "parts/rollout/turns",
+            *("parts/rollout/turns", "time/rewards_share"),
         ),
     }
     for stage, names in ((stage, tags[stage]) for stage in stages):

@@ -51,7 +51,7 @@ def test_one_run(make_run: Make) -> None:
     for title in ("Accuracy by distance", "How far off", "Errors of GRPO", "By locatability"):
         assert f"<h4>{title}</h4>" in page
     curves = ("Loss", "Token accuracy", "Total reward", "Rewards", "KL divergence", "Use of tools")
-    for title in curves:
+    for title in (*curves, "Waiting for rewards"):
         assert f"<h4>{title}</h4>" in page
     pngs = {file.name for file in (run.path / "report").glob("*.png")}
     assert {"mine-accuracy.png", "mine-map.png", "grpo-total-reward.png"} <= pngs
