@@ -27,6 +27,7 @@ _MAX_REPAIR: Final = 8_000
 _MAX_REPAIR_QUOTES: Final = 400
 """The repairer's time grows with characters × quotation marks (2.5 s for 8,000 with a mark at
 every second one, measured); a real chain of thought has about a hundred marks."""
+_BRACKETS: Final = re.compile(r"[][{}]")
 _MAX_DEPTH: Final = 40
 
 _NUMBER: Final = r"([-+]?\d{1,3}(?:\.\d{1,20})?)"
@@ -206,12 +207,9 @@ def _repaired(text: str) -> dict[str, Any]:
 def _depth(text: str) -> int:
     """Deepest nesting of brackets, counted without parsing."""
     depth = deepest = 0
-    for character in text:
-        if character in "{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "}]":
-            depth -= 1
+    for bracket in _BRACKETS.findall(text):
+        depth += 1 if bracket in "{[" else -1
+        deepest = max(deepest, depth)
     return deepest
 
 
