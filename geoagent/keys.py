@@ -33,6 +33,13 @@ def read_key(key_file: str | None, variable: str, section: str) -> str:
     return words[0]
 
 
+def check_sendable(key: str, where: str) -> str:
+    """The key, if an HTTP header can carry it; else UsageError, which says `where` it is from."""
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise UsageError(f"{where}: a key has letters of ASCII only")
+    return key
+
+
 def hide_in_logs(key: str, loggers: Iterable[str]) -> None:
     """Keep the key out of what these loggers say: HTTP libraries log addresses, which services take
     it in, also in warnings. And a retry is a line, not a traceback."""

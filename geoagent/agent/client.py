@@ -20,6 +20,7 @@ from geoagent.agent.question import Asked
 from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError
 from geoagent.files import append_jsonl, write_json
+from geoagent.keys import check_sendable
 
 _ORDER: Final = attrgetter("order")
 _BROKEN_FROM: Final = 8
@@ -218,10 +219,11 @@ def external_endpoint(settings: AgentConfig) -> Endpoint:
     """The server that the configuration names; its token comes from the environment."""
     import os
 
-    token = os.environ.get(settings.token_variable, "")
+    variable = settings.token_variable
+    token = check_sendable(os.environ.get(variable, "").strip(), variable)
     if not token:
         raise UsageError(
-            f"agent.backend=external: the environment variable {settings.token_variable} "
+            f"agent.backend=external: the environment variable {variable} "
             "(agent.token_variable) is empty; put the server's token there"
         )
     return Endpoint(url=(settings.url or "").rstrip("/"), model=settings.model, token=token)

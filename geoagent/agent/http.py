@@ -53,11 +53,11 @@ class Http:
         import aiohttp
 
         headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
+        connections = self._connections()
         try:
-            # Of the whole, from the first byte sent to the last one read.
             async with (
                 asyncio.timeout(limit),
-                self._connections().post(
+                connections.post(
                     endpoint.url + path, json=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
@@ -66,7 +66,7 @@ class Http:
         except aiohttp.ClientConnectorError as error:
             reason = error.os_error.strerror or str(error.os_error)
             raise NoReply(f"{endpoint.url}: cannot be reached ({reason})") from None
-        except (aiohttp.ClientError, UnicodeError) as error:  # some are a TimeoutError as well
+        except (aiohttp.ClientError, ValueError) as error:  # some are a TimeoutError as well
             raise NoReply(f"{endpoint.url}: {type(error).__name__}") from None
         except TimeoutError:
             raise NoReply(f"{endpoint.url}: no reply within {limit:.0f} s") from None
@@ -114,7 +114,7 @@ def retry_after_s(value: str) -> float:
 def quiet_about_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """An event loop's exception handler that does not tell of connections which the end of the
     process closes: whoever gives up leaves them, and has an error of its own to tell."""
-    if not {"client_session", "connector"} & {*context}:
+    if not {"client_session", "client_connection", "connector"} & {*context}:
         loop.default_exception_handler(context)
 
 

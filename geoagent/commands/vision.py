@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from geoagent.commands.common import counted, number, whole_number
 from geoagent.data.record import RECORDS_FILE, Rejected, reason_kind
 from geoagent.errors import UsageError
+from geoagent.keys import check_sendable
 
 if TYPE_CHECKING:
     from geoagent.agent.endpoint import Endpoint
@@ -67,11 +68,7 @@ def vision_endpoint(options: argparse.Namespace) -> Endpoint:
     whole = parsed.host and not parsed.query and (parsed.port or 1) in range(1, 65536)
     if parsed.scheme not in ("http", "https") or not whole:
         raise UsageError(f"--url {url[:200]!r} is no address such as http://HOST:8000/v1")
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise UsageError(
-            f"the environment variable {TOKEN_VARIABLE} holds no token: odd characters"
-        )
+    token = check_sendable(os.environ.get(TOKEN_VARIABLE, "").strip(), TOKEN_VARIABLE)
     return Endpoint(url=url.rstrip("/"), model=options.model, token=token)
 
 

@@ -132,8 +132,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "rewards.consistency.full_characters", "must be above min_characters"
     if config.agent.backend == "external" and not config.agent.url:
         yield "agent.url", "is needed for agent.backend=external"
-    if config.agent.url and not config.agent.url.startswith(("http://", "https://")):
-        yield "agent.url", f"'{config.agent.url}' is no address such as http://HOST:8000/v1"
+    agent = config.agent
+    yield from _url_contradictions("agent.url", agent.url, agent.token_variable, "8000/v1")
     yield from _geocoder_contradictions(config.rewards.geocoder)
     yield from _search_contradictions(config.rollout.search)
     if config.data.answer == "coordinates" and (config.rollout.train or config.rollout.eval):
@@ -226,14 +226,17 @@ def _geocoder_contradictions(geocoder: GeocoderConfig) -> Iterator[tuple[str, st
     yield from _url_contradictions("rewards.geocoder.url", geocoder.url, "GEOAGENT_GEOCODER_KEY")
 
 
-def _url_contradictions(key: str, url: str | None, variable: str) -> Iterator[tuple[str, str]]:
-    """Of a service's address; `variable` is where its secret belongs."""
-    if url is None:
+def _url_contradictions(
+    key: str, url: str | None, variable: str, usual: str = "8080"
+) -> Iterator[tuple[str, str]]:
+    """Of a service's address, whose `usual` end is for a hint; `variable` is where its secret
+    belongs."""
+    if not url:
         return
     if set(url) & set("@?#"):  # not shown: it may be a secret
         yield key, f"has more than a server and a path; a key goes into {variable}"
     elif not re.match(r"https?://[^/\s]", url):
-        yield key, f"'{url}' is no address such as http://HOST:8080"
+        yield key, f"'{url}' is no address such as http://HOST:{usual}"
 
 
 def _search_contradictions(search: SearchConfig) -> Iterator[tuple[str, str]]:

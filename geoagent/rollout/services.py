@@ -22,7 +22,7 @@ from geoagent.agent.http import retry_after_s
 from geoagent.errors import UsageError
 from geoagent.geo.answers import Answers
 from geoagent.kept import cache_folder
-from geoagent.keys import hide_in_logs, read_key
+from geoagent.keys import check_sendable, hide_in_logs, read_key
 from geoagent.rollout.search import (
     MOST,
     SECTION,
@@ -180,9 +180,7 @@ def _key(settings: SearchConfig) -> str:
             f"{SECTION}.provider: {settings.provider} needs a key; put it into the environment "
             f"variable {KEY_VARIABLE}, or into a file that {SECTION}.key_file names"
         )
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UsageError(f"{KEY_VARIABLE}, or {SECTION}.key_file: a key has letters of ASCII only")
-    return key
+    return check_sendable(key, f"{KEY_VARIABLE}, or {SECTION}.key_file")
 
 
 class WebSearch(SearchProvider):

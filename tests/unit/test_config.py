@@ -163,6 +163,7 @@ def test_all_weights_zero() -> None:
     ("setting", "problem"),
     [
         ("agent.url=foo", "agent.url: 'foo' is no address such as http"),
+        ("agent.url=http://u:p@h/v1", "agent.url: has more than a server and a path; a key goes"),
         ("cluster.additional.nodes=4", "cluster.additional.nodes: has a key of its own"),
         ("cluster.additional.cpus_per_task=4", "has a key of its own under cluster; set that"),
         ("cluster.environment.WANDB_API_KEY=x", "cluster.environment.WANDB_API_KEY: looks like a"),

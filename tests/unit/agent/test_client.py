@@ -229,6 +229,16 @@ def test_a_wrong_token_is_an_outage(stub: Callable[..., StubServer]) -> None:
     assert "wrong" not in str(caught.value)
 
 
+def test_a_token_that_no_header_can_carry_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(SETTINGS, backend="external", url="http://127.0.0.1:9/v1")
+    monkeypatch.setenv("GEOAGENT_AGENT_TOKEN", "se\tcret")
+    with pytest.raises(UsageError, match="GEOAGENT_AGENT_TOKEN: a key has letters") as caught:
+        external_endpoint(settings)
+    assert "cret" not in str(caught.value)
+    monkeypatch.setenv("GEOAGENT_AGENT_TOKEN", "secret\r\n")  # of a file with lines
+    assert external_endpoint(settings).token == "secret"
+
+
 def test_an_external_agents_wrong_token_is_said_at_once(stub: Callable[..., StubServer]) -> None:
     settings = replace(SETTINGS, backend="external", patience_s=60)
     endpoint = replace(stub().endpoint, token="wrong")
