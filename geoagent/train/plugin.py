@@ -135,22 +135,12 @@ class StopEarlyCallback(TrainerCallback):
 class ClockCallback(TrainerCallback):
     """Logs how long each step took, and how much of that it waited for rewards."""
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._writes = True
-
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         CLOCK.begin()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         figures = {f"time/{name}": value for name, value in CLOCK.end().items()}
-        if not self._writes:
-            return
-        try:
-            RECORDER.write(figures, state.global_step)
-        except Exception as error:  # whatever it is: no training ends for its clock
-            self._writes = False
-            print(f"{STAGE}: times are logged no more: {error!r}", file=sys.stderr, flush=True)
+        RECORDER.write(figures, state.global_step)
 
 
 def _any_process(flag: bool, device: Any) -> bool:
@@ -213,10 +203,11 @@ def _used(rollout: Mapping[str, Any]) -> dict[str, float]:
 
 class PartsRecorder:
     """This process's own TensorBoard scalars: means of what the rewards are made of, so curves are
-    explained, and times."""
+    explained, and times. No training ends for them: that one cannot be written is said once."""
 
     def __init__(self) -> None:
         self._writer: Any = None
+        self._fails = False
 
     def add(self, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
         columns: dict[str, list[float]] = {}
@@ -229,15 +220,22 @@ class PartsRecorder:
 
     def write(self, scalars: Mapping[str, float], step: int) -> None:
         """Scalars by tag."""
-        if not scalars:
+        if not scalars or self._fails:
             return
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
+        try:
+            if self._writer is None:
+                self._writer = self._open()
+            for tag, value in scalars.items():
+                self._writer.add_scalar(tag, value, step)
+        except Exception as error:  # of the writer's own thread too, at any later call
+            self._fails = True
+            print(f"{STAGE}: curves of rewards and times end here: {error!r}", file=sys.stderr)
 
-            rank = os.environ.get("RANK", "0")
-            self._writer = SummaryWriter(str(RUN.tensorboard(STAGE) / f"parts-rank-{rank}"))
-        for tag, value in scalars.items():
-            self._writer.add_scalar(tag, value, step)
+    def _open(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        rank = os.environ.get("RANK", "0")
+        return SummaryWriter(str(RUN.tensorboard(STAGE) / f"parts-rank-{rank}"))
 
 
 RECORDER = PartsRecorder()

@@ -238,19 +238,21 @@ def test_rewards_of_a_batch_are_awaited_together(samples: list[Any], tmp_path: P
     assert [call[0] for call in recorded].count("meets") == 2
 
 
-def test_no_training_ends_for_its_clock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_training_ends_for_a_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = _plugin(tmp_path)
 
-    def full(scalars: Any, step: int) -> None:
-        raise OSError("no space left")
+    class Full:
+        def add_scalar(self, *arguments: object) -> None:
+            raise OSError("no space left")
 
-    plugin.RECORDER.write = full
+    plugin.RECORDER._open = Full
     clock = plugin.ClockCallback(None, None)
     clock.on_step_end(None, SimpleNamespace(global_step=1), None)  # which has not begun
     for step in (2, 3):
         clock.on_step_begin(None, None, None)
         clock.on_step_end(None, SimpleNamespace(global_step=step), None)
-    assert capsys.readouterr().err.count("times are logged no more") == 1
+        plugin.RECORDER.add("spatial", [{"km": 1.0}], step)
+    assert capsys.readouterr().err.count("curves of rewards and times end here") == 1
 
 
 def _adapter(folder: Path, reward: Any) -> tuple[Any, list[Any]]:
