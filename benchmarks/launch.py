@@ -28,7 +28,6 @@ from measured import measured
 from rich.console import Console
 from submitting import Calls, home_of, sweep_words, told
 
-from geoagent.errors import OutageError
 from jobs.minicluster.cluster import MiniCluster
 from jobs.minicluster.layout import Shape
 from jobs.minicluster.packages import missing
@@ -124,7 +123,7 @@ def _until(holds: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + _LONGEST_S
     while not holds():
         if time.monotonic() > deadline:
-            raise OutageError(f"{otherwise} after {_LONGEST_S:.0f} s")
+            raise SystemExit(f"error: {otherwise} after {_LONGEST_S:.0f} s")
         time.sleep(_POLL_S)
 
 

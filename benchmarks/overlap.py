@@ -40,7 +40,6 @@ from stub import serving
 from geoagent.config import Config, resolve, to_yaml
 from geoagent.data.record import RECORDS_FILE
 from geoagent.data.sample import build_sample
-from geoagent.errors import OutageError
 from geoagent.files import read_json, read_jsonl, write_jsonl
 from geoagent.report.curves import read_stage
 from geoagent.rewards.registry import weighted
@@ -69,6 +68,7 @@ SETTINGS: Final = (
     "grpo.temperature=0.5",
     "grpo.logging_steps=1",
 )
+_LONGEST_S: Final = 900
 _TOKEN: Final = {"GEOAGENT_AGENT_TOKEN": "none"}
 """The stand-in wants none, but an external agent is not asked without."""
 
@@ -119,16 +119,22 @@ def _made(folder: Path, config: Config) -> Run:
 
 
 def _train(stage: str, of: Run) -> None:
-    """One stage in a process of its own; OutageError with its last line if it fails."""
+    """One stage in a process of its own; SystemExit with its last line if it fails."""
     root = str(Path(__file__).parents[1])
     environment = {**os.environ, **_TOKEN, "PYTHONPATH": root}
     words = [sys.executable, "-m", "geoagent.train", stage, "--run", str(of.path)]
     done = subprocess.run(
-        words, cwd=of.path.parent, env=environment, capture_output=True, text=True, check=False
+        words,
+        cwd=of.path.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_LONGEST_S,
     )
     if done.returncode:
         said = done.stderr.strip().splitlines()
-        raise OutageError(f"{stage} of {of.path.name}: {said[-1] if said else done.returncode}")
+        raise SystemExit(f"error: {stage} of {of.path.name}: {said[-1] if said else 'failed'}")
 
 
 def _case(name: str, of: Run, learnt: Run) -> dict[str, Any]:

@@ -4,6 +4,7 @@ counted by stand-ins in front of them in PATH."""
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,7 +47,9 @@ class Calls:
         self.folder.mkdir(parents=True)
         for name in COMMANDS:
             if real := shutil.which(name, path=environment["PATH"]):
-                script = f'#!/bin/sh\necho {name} >> "{self._log}"\nexec {real} "$@"\n'
+                # Jobs that run already have the same PATH; what they ask is not the command's.
+                count = f'[ -n "$SLURM_JOB_ID" ] || echo {name} >> {shlex.quote(str(self._log))}'
+                script = f'#!/bin/sh\n{count}\nexec {shlex.quote(real)} "$@"\n'
                 (self.folder / name).write_text(script)
                 (self.folder / name).chmod(0o755)
         path = f"{self.folder}{os.pathsep}{environment['PATH']}"

@@ -17,6 +17,13 @@ which this process has nothing else to do."""
 def each(work: Callable[[Item], object], items: Sequence[Item], doing: str) -> None:
     """Call `work` with every item, with a bar. The first error is raised; what has not begun then
     is left out."""
+    if len(items) == 1:
+        work(items[0])
+        return
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in tracked(pool.map(work, items), doing, len(items)):
-            pass
+        try:
+            for _ in tracked(pool.map(work, items), doing, len(items)):
+                pass
+        except BaseException:  # Ctrl-C may come anywhere
+            pool.shutdown(cancel_futures=True)
+            raise

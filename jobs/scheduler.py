@@ -73,9 +73,3 @@ def max_array_size() -> int:
         raise OutageError(f"scontrol does not answer ({said})")
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", result.stdout, re.M)
     return max(1, int(found[1])) if found else _USUAL_ARRAY  # 0: arrays are disabled
-
-
-def forget() -> None:
-    """Ask anew from now on."""
-    _ping.cache_clear()
-    max_array_size.cache_clear()

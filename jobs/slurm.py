@@ -123,6 +123,7 @@ class _Submission:
         cancel([one.id for one in self.submitted])
         ours = {one.id for one in self.submitted}
         for jobs in self._jobs.values():
+            jobs.complete = False
             for job in jobs.jobs:
                 if job.id.partition("_")[0] in ours:  # what is kept of earlier goes on
                     job.state = "cancelled"

@@ -39,10 +39,11 @@ def url(benchmark_module: Load, batches: ModuleType) -> Iterator[str]:
 def test_a_batch_costs_about_as_much_as_a_call_of_the_agent(batches: ModuleType, url: str) -> None:
     """48 questions to 64 slots, which one after the other take 48 calls and more."""
     client = batches.client_of(f"{url}/v1", 64)
-    taken = batches.ours(["consistency"], batches.completions(16, 0), client)
+    # The quickest of three: somebody else's work may meet one.
+    taken = min(batches.ours(["consistency"], batches.completions(16, k), client) for k in range(3))
     client.close()
-    assert client.stats.distinct >= 48
-    assert CALL_S <= taken <= 48 / 4 * CALL_S  # 1.2 on an idle machine, 7 on one that is not
+    assert client.stats.distinct >= 3 * 48
+    assert CALL_S <= taken <= 6 * CALL_S
 
 
 def test_all_rewards_cost_about_as_much_as_the_slowest(batches: ModuleType, url: str) -> None:
@@ -52,8 +53,7 @@ def test_all_rewards_cost_about_as_much_as_the_slowest(batches: ModuleType, url:
     names = weighted(RewardsConfig())
     client = batches.client_of(f"{url}/v1", 64)
     each = [batches.ours([name], batches.completions(16, 1), client) for name in names]
-    # Other pictures, since the client keeps what it was answered; the quickest of three, since
-    # somebody else's work may meet one.
+    # Other pictures, since the client keeps what it was answered.
     together = min(batches.ours(names, batches.completions(16, k), client) for k in (50, 60, 70))
     client.close()
     assert together <= 1.5 * max(each) + CALL_S

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.scheduler import forget
+from jobs import scheduler as asked
 
 SBATCH = """#!/bin/bash
 n=$(($(cat "{folder}/count" 2>/dev/null || echo 100) + 1))
@@ -42,10 +42,15 @@ cat "{folder}/queue" 2>/dev/null || true
 
 
 @pytest.fixture(autouse=True)
-def asked_anew() -> Iterator[None]:
-    """A command asks its scheduler once; each test has another one."""
+def ask_anew() -> Iterator[Callable[[], None]]:
+    """A command asks its scheduler once; each test has another one, and may change it."""
+
+    def forget() -> None:
+        asked._ping.cache_clear()
+        asked.max_array_size.cache_clear()
+
     forget()
-    yield
+    yield forget
     forget()
 
 

@@ -20,7 +20,6 @@ from jobs.group import Member
 from jobs.plan import Plan, StagePlan, make_plan
 from jobs.preflight import uses_slurm
 from jobs.rundir import new_run, run_path
-from jobs.scheduler import forget
 from jobs.squeue import clients_queued, tag
 from jobs.stage import StageTask
 from jobs.state import JobRecord, Jobs
@@ -236,14 +235,14 @@ def test_a_cluster_that_is_not_there_is_said_before_anything_is_written(
 
 
 def test_slurm_that_is_installed_for_no_cluster_is_not_chosen(
-    scheduler: Path, monkeypatch: pytest.MonkeyPatch
+    scheduler: Path, monkeypatch: pytest.MonkeyPatch, ask_anew: Callable[[], None]
 ) -> None:
     auto = resolve(["recipe=demo"])
     assert uses_slurm(auto)
-    forget()
+    ask_anew()
     monkeypatch.setenv("PING_SAYS", "Slurmctld(primary) at login is DOWN")
     assert uses_slurm(auto)  # a login node is no place to train on
-    forget()
+    ask_anew()
     monkeypatch.setenv("PING_SAYS", "scontrol: fatal: Could not establish a configuration source")
     assert not uses_slurm(auto)
 

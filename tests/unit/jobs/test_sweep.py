@@ -111,7 +111,9 @@ def test_a_refused_array_takes_back_what_was_submitted(
     assert (scheduler / "cancelled").read_text() == "101 102 103 104\n"
     home = tmp_path / "runs" / "four"
     assert not Jobs.load(Run(home)).complete
-    found = [job for run in home.glob("*-s[01]-*") for job in Jobs.load(Run(run)).jobs]
+    runs = [Jobs.load(Run(run)) for run in home.glob("*-s[01]-*")]
+    found = [job for run in runs for job in run.jobs]
+    assert not any(run.complete for run in runs)
     assert {job.state for job in found} == {"cancelled"}
     assert len(found) == 2 + 2 + 6
 
