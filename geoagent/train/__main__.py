@@ -8,12 +8,13 @@ try again later; anything else is a crash.
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import signal
 import sys
 import time
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from geoagent.errors import UsageError, exit_code
 from geoagent.files import write_json
@@ -154,5 +155,18 @@ def _hand_over(stage: str, config: Config, run: Run) -> None:
     rlhf_main(policy_arguments(config, run, stage))
 
 
+def end(code: int) -> NoReturn:
+    """End this process with what is to be done at its end, but leave the interpreter whole.
+
+    Threads of torch's gloo may still hold tensors. One that lets go of them while the interpreter
+    is taken apart aborts the process (pytorch/pytorch#179291), and torchrun then takes a training
+    for failed that has done all its work.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end(main())
