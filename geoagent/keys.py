@@ -40,6 +40,11 @@ def check_sendable(key: str, where: str) -> str:
     return key
 
 
+def token(variable: str) -> str:
+    """The token in an environment variable, "" if there is none; UsageError if it is not one."""
+    return check_sendable(os.environ.get(variable, "").strip(), variable)
+
+
 def hide_in_logs(key: str, loggers: Iterable[str]) -> None:
     """Keep the key out of what these loggers say: HTTP libraries log addresses, which services take
     it in, also in warnings. And a retry is a line, not a traceback."""

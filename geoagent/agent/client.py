@@ -20,7 +20,7 @@ from geoagent.agent.question import Asked
 from geoagent.config import AgentConfig
 from geoagent.errors import OutageError, UsageError
 from geoagent.files import append_jsonl, write_json
-from geoagent.keys import check_sendable
+from geoagent.keys import token
 
 _ORDER: Final = attrgetter("order")
 _BROKEN_FROM: Final = 8
@@ -217,16 +217,13 @@ def check_usable(questions: Sequence[Asked], judgements: Sequence[Judgement]) ->
 
 def external_endpoint(settings: AgentConfig) -> Endpoint:
     """The server that the configuration names; its token comes from the environment."""
-    import os
-
-    variable = settings.token_variable
-    token = check_sendable(os.environ.get(variable, "").strip(), variable)
-    if not token:
+    secret = token(settings.token_variable)
+    if not secret:
         raise UsageError(
-            f"agent.backend=external: the environment variable {variable} "
+            f"agent.backend=external: the environment variable {settings.token_variable} "
             "(agent.token_variable) is empty; put the server's token there"
         )
-    return Endpoint(url=(settings.url or "").rstrip("/"), model=settings.model, token=token)
+    return Endpoint(url=(settings.url or "").rstrip("/"), model=settings.model, token=secret)
 
 
 def make_client(

@@ -78,12 +78,12 @@ class Http:
             self._session = None
 
     def _connections(self) -> aiohttp.ClientSession:
-        import ssl
-
-        import aiohttp
-        import certifi
-
         if self._session is None:
+            import ssl
+
+            import aiohttp
+            import certifi
+
             # Authorities of this machine (SSL_CERT_FILE names others), and the known ones: an image
             # may come without.
             tls = ssl.create_default_context()

@@ -8,7 +8,6 @@ announces itself only after it has answered a real question.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import os
 import secrets
@@ -27,7 +26,7 @@ from geoagent.agent.client import AgentClient
 from geoagent.agent.endpoint import RENEW_S, Endpoint, endpoint_file
 from geoagent.agent.prompt import HEALTH
 from geoagent.config import AgentConfig
-from geoagent.errors import OutageError, UsageError, exit_code
+from geoagent.errors import OutageError, UsageError, end_now, exit_code
 from geoagent.files import sha256
 from geoagent.progress import Progress
 from geoagent.run import Run
@@ -314,8 +313,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)  # see _Server.stop of the embedded backend
+    end_now(main())  # see _Server.stop of the embedded backend

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from geoagent.commands.common import counted, number, whole_number
 from geoagent.data.record import RECORDS_FILE, Rejected, reason_kind
 from geoagent.errors import UsageError
-from geoagent.keys import check_sendable
+from geoagent.keys import token
 
 if TYPE_CHECKING:
     from geoagent.agent.endpoint import Endpoint
@@ -68,8 +67,7 @@ def vision_endpoint(options: argparse.Namespace) -> Endpoint:
     whole = parsed.host and not parsed.query and (parsed.port or 1) in range(1, 65536)
     if parsed.scheme not in ("http", "https") or not whole:
         raise UsageError(f"--url {url[:200]!r} is no address such as http://HOST:8000/v1")
-    token = check_sendable(os.environ.get(TOKEN_VARIABLE, "").strip(), TOKEN_VARIABLE)
-    return Endpoint(url=url.rstrip("/"), model=options.model, token=token)
+    return Endpoint(url=url.rstrip("/"), model=options.model, token=token(TOKEN_VARIABLE))
 
 
 def tell(message: str) -> None:

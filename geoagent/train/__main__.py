@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from geoagent.errors import UsageError, exit_code
+from geoagent.errors import UsageError, end_now, exit_code
 from geoagent.files import write_json
 from geoagent.modelfolder import stay_offline
 from geoagent.run import Run
@@ -163,9 +163,7 @@ def end(code: int) -> NoReturn:
     for failed that has done all its work.
     """
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    end_now(code)
 
 
 if __name__ == "__main__":
