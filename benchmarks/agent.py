@@ -213,16 +213,36 @@ def start(
 @contextmanager
 def _ends_with_us(command: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with the block."""
-    process = subprocess.Popen(command, **options)
+    process = None
     try:
+        with _signals_wait():
+            process = subprocess.Popen(command, **options)
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """What would end us does so at the end of the block: Popen, interrupted between the start of
+    a process and its return, leaves one that nobody knows of."""
+    came: list[int] = []
+    # Those that are ignored or that simply end us stay as they are.
+    numbers = [it for it in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(it))]
+    before = {number: signal.signal(number, lambda it, _: came.append(it)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            raise KeyboardInterrupt
 
 
 def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +78,35 @@ def test_a_signal_ends_all_that_it_started(tmp_path: Path, number: signal.Signal
     assert "Traceback" not in errors
     assert not servers(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_process_is_being_made_ends_it_too(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[subprocess.Popen[bytes]] = []
+
+    def interrupted(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        made.append(subprocess_popen(*words, **options))
+        os.kill(os.getpid(), number)
+        return made[0]
+
+    benchmark = runpy.run_path(str(BENCHMARK))
+    subprocess_popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            benchmark["_ends_with_us"]([sys.executable, "-c", "import time; time.sleep(600)"]),
+        ):
+            raise AssertionError("nothing begins once it is to end")
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+        ended = made[0].poll()
+        made[0].kill()
+    assert ended is not None
 
 
 @pytest.mark.parametrize("arguments", [["--scenes", "0"], ["--scenes", "99"], ["--slots", "x"]])
