@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.errors import UsageError
-from geoagent.rollout.corpus import digest
 from geoagent.rollout.environment import Episode, depends_on, opening, play_together
+from geoagent.rollout.search import FILES, states
 from geoagent.rollout.zoom import ImageError
 
 if TYPE_CHECKING:
@@ -73,17 +73,5 @@ def tool_use(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def made_with(rollout: RolloutConfig) -> dict[str, Any]:
     """All that an episode depends on, beside the model's settings; files as they are now."""
-    made = {**depends_on(rollout), "opening": opening((0, 0))}
-    for name, state in (("documents", digest), ("replay", _stamp)):
-        given = made.pop(name)
-        if given is not None:
-            made[name] = state(Path(given).expanduser())
-    return made
-
-
-def _stamp(file: Path) -> list[str | int]:
-    try:
-        found = file.stat()
-    except OSError as error:
-        raise UsageError(f"rollout.search.replay: {file}: {error.strerror}") from error
-    return [str(file), found.st_size, found.st_mtime_ns]
+    settings = {name: it for name, it in depends_on(rollout).items() if name not in FILES}
+    return {**settings, "opening": opening((0, 0)), **states(rollout.search)}

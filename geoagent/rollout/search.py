@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from geoagent.config import SearchConfig
 
 SECTION: Final = "rollout.search"
+FILES: Final = ("documents", "replay")
+"""Settings that name what answers come from."""
 MOST: Final = 20
 """Results that providers are asked for, however many are wanted: so answers that are kept serve
 every limit. Tavily and Brave give no more."""
@@ -93,6 +95,26 @@ def check(settings: SearchConfig) -> None:
         from geoagent.rollout.corpus import digest
 
         digest(Path(settings.documents).expanduser())
+
+
+def states(settings: SearchConfig) -> dict[str, Any]:
+    """The state of those of FILES that are given, as JSON. UsageError for one that is not there."""
+    found: dict[str, Any] = {}
+    if settings.documents is not None:
+        from geoagent.rollout.corpus import digest
+
+        found["documents"] = digest(Path(settings.documents).expanduser())
+    if settings.replay is not None:
+        found["replay"] = _state(Path(settings.replay).expanduser())
+    return found
+
+
+def _state(file: Path) -> list[str | int]:
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise UsageError(f"{SECTION}.replay: {file}: {error.strerror}") from error
+    return [str(file), found.st_size, found.st_mtime_ns]
 
 
 class Replay(SearchProvider):

@@ -35,6 +35,7 @@ from geoagent.files import (
     write_json,
 )
 from geoagent.rollout.environment import Episode, depends_on, play
+from geoagent.rollout.search import SECTION, states
 from geoagent.trajectories.client import Conversation, TrajectoryClient, shown
 from geoagent.trajectories.verdict import Standard
 
@@ -47,6 +48,8 @@ _SEEDS: Final = 1000
 """Between two tries of a picture: a useless reply is asked again with the next seed."""
 _NAMES: Final = {"provider": "search", "url": "search_url"}
 """Of settings that dataset.json calls otherwise, beside the model and its server."""
+_STATE: Final = "_state"
+"""Behind the name of a setting: what the files it names were like."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Task:
             "model": model,
             "temperature": self.temperature,
             **played,
+            **{f"{name}{_STATE}": it for name, it in states(self.limits.search).items()},
             "level": standard.level if standard.within_km is None else None,
             "within_km": standard.within_km,
             "at_least_calls": standard.calls,
@@ -187,11 +191,17 @@ class TrajectoryMaking:
             self._check_new()
             return
         for name, value in made_with.items():
-            if about.get(name) != value:
+            if about.get(name) == value:
+                continue
+            if name.endswith(_STATE):
                 raise UsageError(
-                    f"{self.folder}: holds trajectories made with {name} {about.get(name)}, not "
-                    f"{value}; name another folder"
+                    f"{self.folder}: the files of {SECTION}.{name.removesuffix(_STATE)} have "
+                    "changed since its trajectories were made; name another folder"
                 )
+            raise UsageError(
+                f"{self.folder}: holds trajectories made with {name} {about.get(name)}, not "
+                f"{value}; name another folder"
+            )
 
     def _check_new(self) -> None:
         """UsageError if there is more than the lock."""

@@ -417,6 +417,7 @@ def searching(**settings: Any) -> RolloutConfig:
 
 def test_settings_are_not_mixed(stub: Stub, tmp_path: Path) -> None:
     source, folder, server = dataset(tmp_path / "set"), tmp_path / "out", stub(GOOD)
+    docs, file = searched(tmp_path)
     make(source, folder, server)
     asked = len(server.requests)
     for changes, words in (
@@ -426,14 +427,37 @@ def test_settings_are_not_mixed(stub: Stub, tmp_path: Path) -> None:
         ({"limits": RolloutConfig(results=2)}, "made with results 10, not 2"),
         ({"limits": searching(provider="tavily")}, "made with search offline, not tavily"),
         ({"limits": searching(url="http://h:1")}, "made with search_url None, not http://h:1"),
-        ({"limits": searching(documents="docs")}, "made with documents None, not docs"),
-        ({"limits": searching(replay="said.jsonl")}, r"made with replay None, not said\.jsonl"),
+        ({"limits": searching(documents=str(docs))}, r"made with documents None, not \S+/docs"),
+        ({"limits": searching(replay=str(file))}, r"made with replay None, not \S+/said\.jsonl"),
     ):
         with pytest.raises(UsageError, match=words):
             make(source, folder, server, **changes)
     with pytest.raises(UsageError, match=r"made with source \S+/set, not \S+/others;"):
         make(dataset(tmp_path / "others"), folder, server)
     assert len(server.requests) == asked
+
+
+def searched(folder: Path) -> tuple[Path, Path]:
+    """A folder of documents, and a recording."""
+    docs, file = folder / "docs", folder / "said.jsonl"
+    docs.mkdir()
+    (docs / "guide.md").write_text("Huaraz is a city.\n")
+    file.write_text("")
+    return docs, file
+
+
+def test_what_was_searched_may_not_change(stub: Stub, tmp_path: Path) -> None:
+    source, server = dataset(tmp_path / "set", count=2), stub(GOOD)
+    docs, file = searched(tmp_path)
+    for name, changed in (("documents", docs / "guide.md"), ("replay", file)):
+        limits = searching(**{name: str(docs if name == "documents" else file)})
+        folder = tmp_path / name
+        assert make(source, folder, server, limits=limits)["played"] == 2
+        assert make(source, folder, server, limits=limits)["played"] == 0
+        changed.write_text("Lima is one, too.\n")
+        with pytest.raises(UsageError, match=f"{folder}: the files of rollout.search.{name} have"):
+            make(source, folder, server, limits=limits)
+        assert make(source, tmp_path / f"{name}-new", server, limits=limits)["played"] == 2
 
 
 def test_other_folders_are_left_alone(stub: Stub, tmp_path: Path) -> None:
