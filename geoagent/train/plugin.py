@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from swift.callbacks import TrainerCallback, callbacks_map
 from swift.rewards import ORM, orms
@@ -24,7 +24,7 @@ from geoagent.compat import (
     place_tokens_by_model,
     use_image_tokens_of,
 )
-from geoagent.errors import OutageError, UsageError, tell
+from geoagent.errors import OutageError, UsageError, end_now, tell
 from geoagent.progress import Progress
 from geoagent.rewards.registry import begin
 from geoagent.run import Run
@@ -156,13 +156,13 @@ def _any_process(flag: bool, device: Any) -> bool:
     return bool(found.item())
 
 
-def leave(error: OutageError | UsageError) -> None:
+def leave(error: OutageError | UsageError) -> NoReturn:
     """End this process at once with the error's exit code.
 
     Not an exception: with several processes the others would wait for this one in their next
     collective until NCCL's time-out. torchrun stops them when this one ends.
     """
-    os._exit(tell(error))
+    end_now(tell(error))
 
 
 class RewardAdapter(ORM):
