@@ -38,6 +38,7 @@ from geoagent.data.swift import completion
 from geoagent.errors import OutageError, UsageError, exit_code
 from geoagent.files import write_json
 from geoagent.rewards.consistency import Consistency
+from jobs.processes import signals_wait
 
 SLOTS: Final = "1,2,4,8"
 ROUNDS: Final = 5
@@ -215,7 +216,7 @@ def _ends_with_us(command: list[str], **options: Any) -> Iterator[subprocess.Pop
     """A process that ends with the block."""
     process = None
     try:
-        with _signals_wait():
+        with signals_wait():
             process = subprocess.Popen(command, **options)
         yield process
     finally:
@@ -226,23 +227,6 @@ def _ends_with_us(command: list[str], **options: Any) -> Iterator[subprocess.Pop
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """What would end us does so at the end of the block: Popen, interrupted between the start of
-    a process and its return, leaves one that nobody knows of."""
-    came: list[int] = []
-    # Those that are ignored or that simply end us stay as they are.
-    numbers = [it for it in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(it))]
-    before = {number: signal.signal(number, lambda it, _: came.append(it)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            raise KeyboardInterrupt
 
 
 def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:

@@ -22,7 +22,7 @@ from jobs.container.said import refusal
 from jobs.display import Display
 from jobs.group import home_of, share_agent
 from jobs.plan import AGENT, Plan, StagePlan
-from jobs.processes import Watched, memory_of_tree, stop_tree
+from jobs.processes import Watched, memory_of_tree, signals_wait, stop_tree
 from jobs.stage import StageTask
 from jobs.state import NOT_STARTED, JobRecord, Jobs, earlier_jobs
 
@@ -98,7 +98,7 @@ class LocalChain:
         goes_on = f", goes on from {checkpoint.name}" if checkpoint else ""
         self.display.say(f"{stage.name}: started{goes_on}")
         self.run.progress_file(stage.name).unlink(missing_ok=True)
-        running = self._current = self._launch(stage)
+        running = self._launch(stage)
         while not running.job.done():
             self.display.show(stage.name, running.record.seconds or 0.0)
             if stage.needs_agent:
@@ -141,25 +141,31 @@ class LocalChain:
         executor.update_parameters(timeout_min=_NO_LIMIT_MIN, gpus_per_node=0)
         devices = _devices(stage.resources.gpus_per_node)
         task = StageTask(self.run.path, stage, watched=Watched.of(), devices=devices)
-        with _without_interrupt():
-            job: Any = executor.submit(task)
         record = self.jobs.of(stage.name)
-        pid = job._process.pid  # the public interface has no way to reach the process
-        record.id, record.pid, record.created = job.job_id, pid, Watched.of(pid).created
-        record.state, record.started, record.ended = "running", time.time(), None
+        with signals_wait():  # until the job is one that _stop_all finds
+            with _without_interrupt():
+                job: Any = executor.submit(task)
+            pid = job._process.pid  # the public interface has no way to reach the process
+            record.id, record.pid, record.created = job.job_id, pid, Watched.of(pid).created
+            record.state, record.started, record.ended = "running", time.time(), None
+            running = _Running(job, record, pid)
+            if stage.name == AGENT:
+                self._agent = running
+            else:
+                self._current = running
         self._save()
-        return _Running(job, record, pid)
+        return running
 
     def _start_agent(self, plan: StagePlan) -> None:
         """Start the agent and wait until it has announced itself."""
         self.display.say("agent: starting")
         for path in self.run.agent.glob("endpoint-*.json"):  # of one that was killed
             path.unlink(missing_ok=True)
-        self._agent = self._launch(plan)
+        agent = self._launch(plan)
         started = time.monotonic()
         while not list(self.run.agent.glob("endpoint-*.json")):
-            if self._agent.job.done():
-                cause = self._outcome(self._agent, AGENT).get("cause") or "its job died"
+            if agent.job.done():
+                cause = self._outcome(agent, AGENT).get("cause") or "its job died"
                 raise ChainFailed(f"the agent did not start: {cause} (logs: {self.run.agent}/logs)")
             if time.monotonic() - started > self.agent_wait_s:
                 raise ChainFailed(f"the agent did not answer within {self.agent_wait_s:.0f} s")

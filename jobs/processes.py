@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +18,11 @@ import psutil
 _POLL_S: Final = 0.1
 _KILLED_S: Final = 5.0
 """How long the kernel may take over a process that was killed."""
+_CLOCK_S: Final = 60.0
+"""Start times are counted from when the machine was started, as its clock has it now: that moves
+when the clock is set. All pids do not come round in so short a time."""
+_SLURM_SENDS: Final = (signal.SIGUSR2, signal.SIGTERM)
+"""The warning before the end of a job's time or before it has to make room, and the end."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ def alive(watched: Watched) -> bool:
     """Whether that very process still runs (a zombie does not)."""
     try:
         process = psutil.Process(watched.pid)
-        same = abs(process.create_time() - watched.created) < 1.0
+        same = abs(process.create_time() - watched.created) < _CLOCK_S
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
@@ -110,6 +118,40 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """What would end this process does so at the end of the block: Popen, interrupted between the
+    start of a process and its return, leaves one that nobody knows of. Main thread only."""
+    came: list[int] = []
+    # Those that are ignored or that simply end us stay as they are.
+    numbers = [it for it in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(it))]
+    before = {number: signal.signal(number, lambda it, _: came.append(it)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            raise KeyboardInterrupt
+
+
+def held_python() -> str:
+    """This Python as a shell command, for a program that calls `heed_slurm` once it knows what to
+    do with Slurm's signals. They are kept until then: one that comes earlier would kill it, and a
+    job that is killed is not run again."""
+    code = (
+        "import os, signal, sys; "
+        f"signal.pthread_sigmask(signal.SIG_BLOCK, {[int(it) for it in _SLURM_SENDS]}); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    return shlex.join([sys.executable, "-ISc", code])
+
+
+def heed_slurm() -> None:
+    """Take Slurm's signals from now on, and those that `held_python` has kept."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SLURM_SENDS)
 
 
 def die_with_parent() -> Callable[[], None]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
 
 import psutil
 
-from jobs.processes import Watched, alive, memory_of_tree, stop_tree
+from jobs.processes import Watched, alive, held_python, memory_of_tree, stop_tree
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -65,3 +66,27 @@ def test_a_recycled_pid_is_another_process() -> None:
     assert not alive(gone)
     assert memory_of_tree(gone.pid) == 0
     stop_tree(gone.pid, grace_s=0.1)  # nothing to stop is no error
+
+
+def test_slurms_signals_are_kept_until_they_are_heeded() -> None:
+    code = """
+import os, signal
+from jobs.processes import heed_slurm
+os.kill(os.getpid(), signal.SIGUSR2)
+os.kill(os.getpid(), signal.SIGTERM)
+heard = []
+for number in (signal.SIGUSR2, signal.SIGTERM):
+    signal.signal(number, lambda it, _: heard.append(signal.Signals(it).name))
+print(heard)
+heed_slurm()
+print(sorted(heard))
+"""
+    command = f"{held_python()} -u -c {shlex.quote(code)}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "[]\n['SIGTERM', 'SIGUSR2']\n"
+
+
+def test_a_clock_that_was_set_makes_no_other_process() -> None:
+    me = Watched.of()
+    assert alive(Watched(me.pid, me.created + 30))
