@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from geoagent.config import ClusterConfig, Config, StageResources
-from geoagent.errors import UsageError
+from geoagent.errors import OutageError, UsageError
 from geoagent.run import Run
 from jobs.atonce import each
 from jobs.batches import Batch, batches
 from jobs.container.enter import interpreter
 from jobs.group import Member, share_agent
 from jobs.plan import AGENT, STAGES, StagePlan
+from jobs.processes import held_python
 from jobs.scheduler import max_array_size
-from jobs.squeue import tag
+from jobs.squeue import queue, tag
 from jobs.stage import StageTask
 from jobs.state import JobRecord, Jobs, earlier_jobs
 
@@ -120,14 +121,28 @@ class _Submission:
 
     def take_back(self) -> None:
         """Cancel what was submitted."""
-        cancel([one.id for one in self.submitted])
-        ours = {one.id for one in self.submitted}
+        ids = [one.id for one in self.submitted] + self._unknown()
+        cancel(ids)
+        ours = {*ids}
         for jobs in self._jobs.values():
             jobs.complete = False
             for job in jobs.jobs:
                 if job.id.partition("_")[0] in ours:  # what is kept of earlier goes on
                     job.state = "cancelled"
         each(self._save, [*map(Run, self._jobs)], "writing down what was cancelled")
+
+    def _unknown(self) -> list[str]:
+        """What Slurm has taken of the stage it was being asked for, if the answer did not come."""
+        known = {one.id for one in self.submitted}
+        for jobs in self._jobs.values():
+            known.update(job.id.partition("_")[0] for job in jobs.jobs)
+        known.update(id for ids in self._under_way.values() for id in ids)
+        mine = (self.stage, str(self.home.path.resolve()))
+        try:
+            found = {job.array for job in queue() if (job.stage, job.run) == mine}
+        except OutageError:  # status will find it
+            return []
+        return sorted(found - known)
 
     def _save(self, run: Run) -> None:
         self._jobs[run.path].save(run)
@@ -308,7 +323,7 @@ def _executor(config: Config, run: Run, stage: StagePlan, others: Sequence[Confi
         folder=run.path / "submitit",
         cluster="slurm",
         slurm_max_num_timeout=config.cluster.requeues,
-        slurm_python=interpreter([config, *others], run, stage),
+        slurm_python=interpreter([config, *others], run, stage) or held_python(),
     )
     executor.update_parameters(**parameters(config, run, stage))
     return executor

@@ -18,7 +18,14 @@ from jobs.attempt import Attempt, join
 from jobs.causes import cause_of
 from jobs.nodecheck import NODE, Finding, check
 from jobs.plan import AGENT, TRAINING, StagePlan
-from jobs.processes import Watched, alive, die_with_parent, memory_of_tree, stop_tree
+from jobs.processes import (
+    Watched,
+    alive,
+    die_with_parent,
+    heed_slurm,
+    memory_of_tree,
+    stop_tree,
+)
 from jobs.requeue import job_id, reason, requeue
 from jobs.rundir import environment
 from jobs.squeue import clients_queued
@@ -27,6 +34,9 @@ _POLL_S: Final = 0.5
 _GRACE_S: Final = 20.0
 _AGENT_STARTS: Final = 3
 """How often an agent that ends by itself is started in a job."""
+_MEANT: Final = (0, -signal.SIGTERM, USAGE)
+"""How one ends that was asked to, the second before it could say so, or that a person has to mend
+something for."""
 _LATE_S: Final = 30.0
 """How much later than on another node a file may be seen (NFS)."""
 _LOOK_S: Final = 60.0
@@ -80,6 +90,7 @@ class StageTask:
     _program: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     def __call__(self) -> dict[str, Any]:
+        heed_slurm()
         run = Run(self.run)
         folder = run.stage(self.plan.name)
         attempt = join(folder)
@@ -149,8 +160,7 @@ class StageTask:
     def _run(self, run: Run, attempt: Attempt) -> Outcome:
         started, starts = time.time(), 1
         code, peak = self._run_program(run, attempt)
-        # 0: it was asked to end.
-        while self.plan.name == AGENT and code not in (0, USAGE) and starts < _AGENT_STARTS:
+        while self.plan.name == AGENT and code not in _MEANT and starts < _AGENT_STARTS:
             if not self._submitter_lives():
                 break
             starts += 1

@@ -4,6 +4,8 @@
 # the image's Python with the given arguments: Slurm's signals go to the process that it started, and
 # where it keeps processes in cgroups to no other.
 set -uo pipefail
+# Slurm's warning would end this script, and a job that ends so is not run again.
+[[ ${SUBMITIT_EXECUTOR:-} == local ]] || trap '' USR2 TERM
 mask=$(umask)
 umask 077
 scratch='' # whatever the environment has by this name
@@ -107,6 +109,7 @@ run_apptainer() {
   options+=(--bind "$scratch" --bind /dev/shm)
   [[ -d /dev/infiniband ]] && options+=(--bind /dev/infiniband)
   umask "$mask"
+  trap - USR2 TERM
   exec "$program" exec "${options[@]}" "$image" "$python" "$@"
 }
 
@@ -141,6 +144,7 @@ run_charliecloud() {
     options+=(--bind "$bind")
   done
   umask "$mask"
+  trap - USR2 TERM
   exec ch-run "${options[@]}" "$root" -- "$python" "$@"
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,26 @@ def test_a_refused_submission_takes_the_others_back(
     assert (scheduler / "cancelled").read_text() == "101 102\n"
     jobs = Jobs.load(Run(tmp_path / "runs" / "first")).jobs
     assert {job.stage: job.state for job in jobs} == {"prepare": "cancelled", "sft": "cancelled"}
+
+
+def test_an_interrupted_submission_takes_back_what_slurm_had_taken_already(
+    tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "runs" / "first")
+    sbatch = (scheduler / "sbatch").read_text()
+    cut = f"""[[ $n == 102 ]] && {{
+      printf '%s\\n' "101|101|R|{tag(run, "prepare")}" "102|102|PD|{tag(run, "sft")}" \\
+        "90|90|R|{tag(run, "eval")}" "91|91|R|{tag(Run(tmp_path), "sft")}" > "{scheduler}/queue"
+      kill -INT $PPID; sleep 60; }}
+    """
+    (scheduler / "sbatch").write_text(sbatch.replace('echo "Submitted', f'{cut}echo "Submitted'))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            submit(tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (scheduler / "cancelled").read_text() == "101 102\n"
 
 
 def test_grpo_alone_after_a_finished_sft(tmp_path: Path, scheduler: Path, flags: Flags) -> None:
