@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,8 +131,11 @@ def new_run(config: Config, path: Path, members: Mapping[str, list[str]] | None 
 
 def newest_first(folder: Path) -> list[str]:
     """Names of the runs in a folder."""
-    runs = sorted(folder.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime, reverse=True)
-    return [file.parent.name for file in runs]
+    found = []
+    for file in folder.glob("*/config.yaml"):
+        with suppress(FileNotFoundError):  # a run that is just being removed
+            found.append((file.stat().st_mtime, file.parent.name))
+    return [name for _, name in sorted(found, reverse=True)]
 
 
 def _make(path: Path) -> None:

@@ -128,6 +128,8 @@ def _record(run: Run, variables: Mapping[str, str]) -> None:
     if any(record.stage == EVAL and record.id == job for record in jobs.jobs):
         return  # another shard has
     earlier = earlier_jobs(run)
+    if job in earlier.get(EVAL, ()):
+        return  # another shard has meanwhile, or this one began long ago and runs again
     kept = [one for one in jobs.jobs if one.stage != EVAL and jobs.executor == "slurm"]
     for one in kept:
         earlier[one.stage].remove(one.id)

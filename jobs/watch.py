@@ -259,7 +259,8 @@ def _cancel_here(run: Run, jobs: Jobs) -> list[str]:
     if running and jobs.submitter and jobs.submitter_created:
         submitter = Watched(jobs.submitter, jobs.submitter_created)
         if alive(submitter):  # it stops its own jobs, in order
-            os.kill(submitter.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(submitter.pid, signal.SIGTERM)
             deadline = time.monotonic() + 2 * _GRACE_S
             while alive(submitter) and time.monotonic() < deadline:
                 time.sleep(0.2)

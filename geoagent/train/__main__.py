@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from geoagent.errors import UsageError, end_now, exit_code
@@ -89,17 +89,17 @@ def _part() -> None:
             dist.destroy_process_group()
 
 
-def _of_first(value: Any) -> Any:
-    """What the first process has, which wrote the file: a network file system may not show others
+def _of_first(look: Callable[[], Any]) -> Any:
+    """What the first process sees, which wrote the files: a network file system may not show others
     a new one for a minute."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         import torch.distributed as dist
 
         if dist.is_initialized():
-            values = [value]
+            values = [look() if dist.get_rank() == 0 else None]
             dist.broadcast_object_list(values, src=0)
             return values[0]
-    return value
+    return look()
 
 
 def _train(stage: str, run: Run) -> dict[str, Any] | None:
@@ -113,27 +113,27 @@ def _train(stage: str, run: Run) -> dict[str, Any] | None:
     os.environ["GEOAGENT_RUN"] = str(run.path)
     os.environ["GEOAGENT_STAGE"] = stage
     prepare_torch()
-    from geoagent.train.checkpoints import discard_incomplete, is_last, latest
+    from geoagent.train.checkpoints import discard_incomplete, reached
     from geoagent.train.halving import stopped
 
     if int(os.environ.get("RANK", "0")) == 0:
-        for name in discard_incomplete(run.checkpoints(stage)):
-            print(f"{stage}: {name} is not complete; removed", file=sys.stderr, flush=True)
+        for left in discard_incomplete(run.checkpoints(stage)):
+            print(f"{stage}: {left} is not complete; removed", file=sys.stderr, flush=True)
     max_steps = getattr(config, stage).max_steps
-    done = latest(run.checkpoints(stage))
+    name, is_last = reached(run.checkpoints(stage), max_steps)
     told = stopped(config, run) if stage == "grpo" else None
     if told is not None:  # killed before it had saved, or before it had ended
-        return {"checkpoint": done.name if done else None, **told}
-    if done is not None and is_last(done, max_steps):  # killed after its last step
-        return {"checkpoint": done.name}
+        return {"checkpoint": name, **told}
+    if is_last:  # killed after its last step
+        return {"checkpoint": name}
     _hand_over(stage, config, run)
-    checkpoint = latest(run.checkpoints(stage))
-    if checkpoint is None:
+    name, is_last = _of_first(lambda: reached(run.checkpoints(stage), max_steps))
+    if name is None:
         raise RuntimeError(f"{run.checkpoints(stage)}: training ended without a checkpoint")
-    told = _of_first(stopped(config, run) if stage == "grpo" else None)
+    told = _of_first(lambda: stopped(config, run) if stage == "grpo" else None)
     if told is not None:
-        return {"checkpoint": checkpoint.name, **told}
-    return {"checkpoint": checkpoint.name} if is_last(checkpoint, max_steps) else None
+        return {"checkpoint": name, **told}
+    return {"checkpoint": name} if is_last else None
 
 
 def _hand_over(stage: str, config: Config, run: Run) -> None:

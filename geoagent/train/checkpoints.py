@@ -51,6 +51,12 @@ def discard_incomplete(folder: Path) -> list[str]:
     return [path.name for path in left]
 
 
+def reached(folder: Path, max_steps: int | None = None) -> tuple[str | None, bool]:
+    """Name of the latest checkpoint, None if there is none, and whether it is the last."""
+    found = latest(folder)
+    return (None, False) if found is None else (found.name, is_last(found, max_steps))
+
+
 def is_last(checkpoint: Path, max_steps: int | None = None) -> bool:
     """Whether nothing is left to train at this checkpoint; null: as long as its training was to
     be."""

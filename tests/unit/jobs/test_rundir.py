@@ -18,7 +18,14 @@ from geoagent.files import write_json
 from geoagent.run import Run
 from geoagent.train.checkpoints import seal
 from jobs import rundir
-from jobs.rundir import continue_run, find_run, finished_stages, new_run, run_path
+from jobs.rundir import (
+    continue_run,
+    find_run,
+    finished_stages,
+    new_run,
+    newest_first,
+    run_path,
+)
 
 
 def demo(tmp_path: Path, *more: str) -> Config:
@@ -281,3 +288,13 @@ def test_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UsageError, match="No space left on device"):
         new_run(config, run_path(config, ["sft"]))
     assert not (tmp_path / "runs" / "first").exists()
+
+
+def test_a_run_that_is_just_being_removed_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stays").mkdir()
+    (tmp_path / "stays" / "config.yaml").touch()
+    seen = [tmp_path / name / "config.yaml" for name in ("gone", "stays")]
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(seen))
+    assert newest_first(tmp_path) == ["stays"]

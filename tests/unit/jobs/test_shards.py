@@ -75,6 +75,16 @@ def merged(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
+def test_an_element_that_runs_again_is_not_counted_twice(run: Run) -> None:
+    record = shards._record
+    record(run, array(0, 1, 2, SLURM_ARRAY_JOB_ID="77"))
+    record(run, array(0, 1, 2, SLURM_ARRAY_JOB_ID="78"))
+    record(run, array(1, 1, 2, SLURM_ARRAY_JOB_ID="77"))
+    jobs = Jobs.load(run)
+    assert jobs.of("eval").id == "78"
+    assert jobs.earlier == {"eval": ["77"]}
+
+
 def test_the_last_shard_merges_once(
     run: Run, merged: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
