@@ -3,6 +3,7 @@ in a bar for whoever watches."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -49,13 +50,13 @@ class Progress:
         self.first = first
         self.unit = unit
         self._began = time.time()
-        self._written = 0.0
+        self._written = -math.inf
         self._metrics: dict[str, float] = {}
 
     def update(self, step: int, message: str = "", **metrics: float) -> None:
         """Record that `step` units are done; metrics keep their last value."""
         self._metrics.update(metrics)
-        now = time.time()
+        now = time.monotonic()  # a clock that is set back must not hold it up
         if now - self._written < 1.0 and step != self.total and step != 0:
             return
         self._written = now
@@ -69,6 +70,6 @@ class Progress:
                 "message": message,
                 "metrics": self._metrics,
                 "began": self._began,
-                "updated": now,
+                "updated": time.time(),
             },
         )
