@@ -121,7 +121,7 @@ def test_little_shared_memory_matters_with_gpus(
 
 def test_a_check_that_hangs(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
-    monkeypatch.setitem(nodefacts._CHECKS, "data", lambda _: release.wait() and None)
+    monkeypatch.setattr(nodefacts, "_CHECKS", {"data": lambda _: release.wait() and None})
     assert facts(subject, 0.2) == {"data": "does not answer within 0 s"}
     release.set()
 
@@ -241,8 +241,8 @@ def test_one_node_is_tried_then_another_then_it_is_the_jobs(
 
 def test_another_node_that_does_not_come(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodecheck, "_ARRIVE_S", 0.3)
-    monkeypatch.setattr(nodecheck, "_FACT_S", 0.3)
-    monkeypatch.setattr(nodecheck, "_SLACK_S", 0.0)
+    # For the other's facts, while its own have all the time.
+    monkeypatch.setattr(nodecheck, "_SLACK_S", 0.3 - nodecheck._FACT_S)
     monkeypatch.setattr(nodecheck, "node_names", lambda _: ("n1", "n2"))
     (found,) = check(subject.run, subject.plan, attempt(subject), subject.config)
     assert (found.node, found.check, found.fault) == ("n2", "files", NODE)
@@ -260,10 +260,9 @@ def test_it_can_be_left_out(subject: Subject, tmp_path: Path) -> None:
 def test_watching_processes() -> None:
     first, one = multiprocessing.Pipe(duplex=False)
     second, two = multiprocessing.Pipe(duplex=False)
-    soon = time.monotonic() + 0.3
     one.send((ADD, ""))
     two.send((MEET, ""))
-    assert watch([first, second], soon) == (MEET, "")
+    assert watch([first, second], time.monotonic() + 1) == (MEET, "")
     for pipe in (one, two):
         pipe.send((DONE, ""))
     assert watch([first, second], time.monotonic() + 60) == (DONE, "")

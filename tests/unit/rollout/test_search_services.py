@@ -100,9 +100,7 @@ def test_different_questions_overlap_in_any_loop(
     async def ask(name: str) -> None:
         await asyncio.gather(*(search.asearch(f"{name} {number}") for number in range(16)))
 
-    begun = time.monotonic()
     asyncio.run(ask("a"))
-    assert time.monotonic() - begun < 16 * 0.3 / 2
     assert server.most > 4
     asyncio.run(ask("b"))  # another loop
     assert search.search("Huaraz")  # none
@@ -127,10 +125,11 @@ def test_requests_keep_their_distance(settings: SearchConfig, server: SearchServ
     async def ask() -> None:
         await asyncio.gather(*(search.asearch(str(number)) for number in range(4)))
 
+    begun = time.monotonic()
     asyncio.run(ask())
-    gaps = [b - a for a, b in zip(server.times, server.times[1:], strict=False)]
-    assert min(gaps) > 0.1
-    assert server.times[-1] - server.times[0] > 0.5
+    assert len(server.times) == 4
+    # One that was slow on its way may be close to the next, but none comes before its time.
+    assert all(at - begun >= 0.2 * k - 0.01 for k, at in enumerate(server.times))
 
 
 # --- failures --------------------------------------------------------------------------------
