@@ -22,6 +22,7 @@ from jobs.attempt import Attempt
 from jobs.nodecheck import JOB, NODE, Report, check, collect, judge, whose
 from jobs.nodefacts import Subject, clock_ahead, facts, reach
 from jobs.plan import StagePlan
+from tests.loopback import nobody
 
 Usage = Callable[[Any], Any]
 
@@ -137,7 +138,8 @@ def test_reaching_the_first_node() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert reach("127.0.0.1", port, 5) is None
-    said = reach("127.0.0.1", port, 5)
+    with nobody() as port:
+        said = reach("127.0.0.1", port, 5)
     assert said is not None
     assert f"127.0.0.1:{port}" in said
 

@@ -21,7 +21,7 @@ from geoagent.errors import OutageError, UsageError
 from geoagent.rollout import services
 from geoagent.rollout.search import SearchUnavailable, provider
 from geoagent.rollout.services import KEY_VARIABLE, SERVICES, WebSearch
-from tests.loopback import Reply
+from tests.loopback import Reply, nobody
 
 
 @pytest.fixture
@@ -162,6 +162,7 @@ def test_a_failure_is_an_outage_and_never_nothing_found(
     assert isinstance(caught.value, OutageError)
     assert KEY not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
     server.answer = lambda query, number: None
+    search._settings = settings  # and time enough
     assert len(search.search("Huaraz")) == 2  # nothing was kept of the failure
 
 
@@ -175,10 +176,9 @@ def test_what_passes_is_asked_again(
     assert len(server.queries) == 2
 
 
-def test_nobody_is_there(settings: SearchConfig, server: SearchServer) -> None:
-    server.close()
-    with pytest.raises(SearchUnavailable, match="ConnectError"):
-        WebSearch(settings).search("Huaraz")
+def test_nobody_is_there(settings: SearchConfig) -> None:
+    with nobody() as port, pytest.raises(SearchUnavailable, match="ConnectError"):
+        WebSearch(replace(settings, url=f"http://127.0.0.1:{port}")).search("Huaraz")
 
 
 def test_retry_after_is_kept_to(settings: SearchConfig, server: SearchServer) -> None:
