@@ -6,6 +6,7 @@ SWEEP ?= geoagent_table3
 ARGS ?=
 BENCHES := rewards client semantic queueing decoding overlap sweeps launch
 SUBMIT := $(PY) -m jobs submit
+RETRY := -o Acquire::Retries=3
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit lint format lock submit-sft submit-grpo submit-eval submit-sweep images check-images check-image-env bundle cluster-packages cluster-up cluster-down bench bench-agent bench-geocoder bench-metrics bench-prepare bench-rollout bench-sampling $(BENCHES:%=bench-%) test-vllm tensorboard report browser-package container-packages clean
 
@@ -103,10 +104,10 @@ report: setup ## make a page of a run to look at [RUN=runs/NAME; default: the ne
 	@$(PY) -m geoagent.cli report $(RUN) $(ARGS)
 
 browser-package: ## install Chromium, which tests look at the report with (Debian, as root)
-	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
+	@command -v chromium >/dev/null || { apt-get update -q $(RETRY) && apt-get install -y -q $(RETRY) --no-install-recommends chromium; }
 
 container-packages: ## install Charliecloud, and what tests make an image for it with (Debian, as root)
-	@command -v ch-run mksquashfs debootstrap >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends charliecloud squashfs-tools debootstrap; }
+	@{ command -v ch-run && command -v mksquashfs && command -v debootstrap; } >/dev/null || { apt-get update -q $(RETRY) && apt-get install -y -q $(RETRY) --no-install-recommends charliecloud squashfs-tools debootstrap; }
 
 clean: ## remove the environment and caches, not the runs
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

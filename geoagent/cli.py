@@ -26,15 +26,18 @@ from geoagent.commands import (
     serve_agent,
 )
 from geoagent.commands.common import Parser, program
-from geoagent.errors import UsageError, exit_code
+from geoagent.errors import UsageError, end_now, exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command, by default the one that this process was started with; returns its exit
+    code."""
     try:
         return exit_code(lambda: _command_code(arguments))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
+        if arguments is None:  # a thread may be inside torch, and would abort an end in good order
+            end_now(130)
         return 130
     except BrokenPipeError:  # `… | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.config import Config, StageResources
 from geoagent.errors import UsageError
-from geoagent.evaluate.completions import shard_folders
+from geoagent.evaluate.completions import shard_folders, written_at
 from geoagent.files import read_if_there, short
 from geoagent.run import Run
 from jobs.accounting import Facts, facts
@@ -196,20 +196,16 @@ def _explained(run: Run, jobs: Jobs, job: JobRecord, row: Row, shards: Sequence[
 def _shards(run: Run, job: JobRecord) -> list[Path]:
     """Folders of an evaluation's shards while they are what it is about: until they are merged."""
     folders = shard_folders(run) if job.stage == "eval" else []
-    newest = max((_age(folder / "progress.json") for folder in folders), default=0.0)
-    return folders if newest > _age(run.progress_file("eval")) else []
-
-
-def _age(path: Path) -> float:
-    return path.stat().st_mtime if path.is_file() else 0.0
+    newest = max((written_at(folder / "progress.json") for folder in folders), default=0.0)
+    return folders if newest > written_at(run.progress_file("eval")) else []
 
 
 def _progress(run: Run, stage: str, shards: Sequence[Path]) -> dict[str, Any]:
     """progress.json of a stage, or those of its shards added up."""
-    if not shards:
-        return read_progress(run, stage)
     found = [read_if_there(folder / "progress.json") for folder in shards]
     found = [one for one in found if one]
+    if not found:
+        return read_progress(run, stage)
     added = {key: sum(one.get(key) or 0 for one in found) for key in ("step", "total", "first")}
     times = {"began": min(one["began"] for one in found)}
     times["updated"] = max(one["updated"] for one in found)

@@ -50,13 +50,19 @@ class Shard:
 def shard_folders(run: Run) -> list[Path]:
     """Folders of the shards that were worked at last, in their order; empty if there are none or
     one."""
-    files = list(run.stage(STAGE).glob("shards/*-of-*/progress.json"))
-    if not files:
-        return []
-    newest = max(files, key=lambda file: file.stat().st_mtime).parent.name
-    count = int(newest.rpartition("-")[2])
+    files = run.stage(STAGE).glob("shards/*-of-*/progress.json")
+    newest = max(files, key=written_at, default=None)
+    count = int(newest.parent.name.rpartition("-")[2]) if newest else 0
     shards = [Shard(index, count) for index in range(count)]
     return [run.stage(shard.stage) for shard in shards] if count > 1 else []
+
+
+def written_at(file: Path) -> float:
+    """When a file was last written (seconds since 1970), 0 if it is not there any more."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def mark(made_with: Any) -> str:

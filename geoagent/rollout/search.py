@@ -7,6 +7,8 @@ call or an instruction is the business of who shows them to a model.
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 import unicodedata
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +33,8 @@ _MAX_WORDS: Final = 50
 _MAX_TITLE: Final = 200
 _MAX_SNIPPET: Final = 600
 _MAX_URL: Final = 1000
+_PAUSES_S: Final = (0.1, 0.4, 1.5)
+"""Before a recording is read again that may be in the midst of a row."""
 
 
 class SearchUnavailable(OutageError):
@@ -172,6 +176,31 @@ class Recorder(SearchProvider):
 
 
 def _recorded(file: Path) -> dict[str, list[Result]]:
+    """Query → results. A row that another process is just adding is waited for; one that was left
+    in parts is no row, and not left out, since the next would be added to it."""
+    for pause_s in _PAUSES_S:
+        before = _end(file)
+        try:
+            return _read(file)
+        except UsageError:
+            if before == _end(file) and before[1] in (b"", b"\n"):
+                raise
+        time.sleep(pause_s)
+    return _read(file)
+
+
+def _end(file: Path) -> tuple[int, bytes]:
+    """A file's size and last byte; none of a file that cannot be read."""
+    try:
+        with file.open("rb") as content:
+            size = content.seek(0, os.SEEK_END)
+            content.seek(max(0, size - 1))
+            return size, content.read(1)
+    except OSError:
+        return 0, b""
+
+
+def _read(file: Path) -> dict[str, list[Result]]:
     """Query → results; of a query that several processes recorded, the first."""
     known: dict[str, list[Result]] = {}
     for number, row in enumerate(read_jsonl(file), start=1):

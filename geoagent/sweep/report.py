@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from geoagent.files import write_atomic, write_json
+from geoagent.files import claimed, write_atomic, write_json
 from geoagent.report.page import FILE
 from geoagent.sweep.board import write_board
 from geoagent.sweep.effects import Effects, effects, front_table, levels_table, trends_table
@@ -34,22 +37,41 @@ _SHOWN: Final = 40
 """Rows that a terminal gets, and failures; table.txt has all."""
 _PICTURES: Final = ("effects-", "pareto", "grpo-")
 """Beginnings of the names of its pictures."""
+_LOCK: Final = "results.lock"
+_POLL_S: Final = 0.5
 
 
 def write_results(home: SweepHome) -> Results:
     """Read what the trials have left behind, write HOME/results, each file whole or not at all, and
     print the table; that comes first, since drawing takes a while.
 
-    Works while trials are unfinished or have failed, and if none has finished.
+    Works while trials are unfinished or have failed, and if none has finished. While another
+    command draws it waits.
     """
     results = collect(home)
     table = sweep_table(results)
     _write_tables(results, table)
     _show(results, table)
     sys.stdout.flush()
-    _write_pictures(results, table)
-    write_board(results)
+    with _alone(home):
+        _write_pictures(results, table)
+        write_board(results)
     return results
+
+
+@contextmanager
+def _alone(home: SweepHome) -> Iterator[None]:
+    """While no other command draws: who comes later waits and draws again, since it knows more."""
+    told = False
+    while True:
+        with claimed(home.path / _LOCK) as mine:
+            if mine:
+                yield
+                return
+        if not told:
+            told = True
+            print("another command draws this sweep's pictures now: waiting", file=sys.stderr)
+        time.sleep(_POLL_S)
 
 
 def _write_tables(results: Results, table: SweepTable) -> None:
@@ -77,7 +99,7 @@ def _write_pictures(results: Results, table: SweepTable) -> None:
     written = {f"{chart.name}.png" for chart in charts}
     for left in folder.glob("*.png"):
         if left.name.startswith(_PICTURES) and left.name not in written:
-            left.unlink()
+            left.unlink(missing_ok=True)
     write_atomic(folder / FILE, sweep_page(results, table, found, drawn, front, curves))
 
 

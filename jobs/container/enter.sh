@@ -38,6 +38,7 @@ make_scratch() {
     [[ -O $old ]] && ! kill -0 "${pid%%-*}" 2>/dev/null && rm -rf "$old"
   done
   mkdir -p "$scratch/home" "$scratch/tmp" "$scratch/cache" "$scratch/relay"
+  mkfifo "$scratch/relay/bell" # what asks before the relay is up waits in it
 }
 
 check_image() {
@@ -65,9 +66,11 @@ check_node() {
 # Beside the image: it runs Slurm's commands, which stay outside, for programs inside, and removes the
 # scratch folder when they have ended.
 start_relay() {
+  local text
+  text=$(< "$home/container/relay.sh") # now: the file may be gone when the relay begins
   commands=
   command -v scontrol > /dev/null && commands=$home/container/bin
-  bash "$home/container/relay.sh" "$scratch" $$ < /dev/null > /dev/null 2>&1 &
+  bash -c "$text" relay.sh "$scratch" $$ < /dev/null > /dev/null 2>&1 &
   inside+=("GEOAGENT_RELAY=$scratch/relay")
 }
 

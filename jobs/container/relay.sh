@@ -5,7 +5,6 @@
 set -uo pipefail
 scratch=$1 folder=$1/relay program=$2 # its pid
 trap '' TERM INT USR1 USR2 # a job that asks to be requeued has more to ask while Slurm ends it
-mkfifo "$folder/bell"
 exec 3<> "$folder/bell"
 
 allowed() {

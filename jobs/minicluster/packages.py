@@ -44,7 +44,8 @@ def install() -> None:
     """Install what is missing, where that is allowed; UsageError says what to type where not."""
     if not missing():
         return
-    command = ["apt-get", "install", "-y", "--no-install-recommends", *PACKAGES]
+    retry = ["-o", "Acquire::Retries=3"]
+    command = ["apt-get", "install", "-y", *retry, "--no-install-recommends", *PACKAGES]
     shown = " ".join(command)
     if shutil.which("apt-get") is None:
         raise UsageError(
@@ -55,7 +56,7 @@ def install() -> None:
         raise UsageError(f"a mini cluster needs packages that are not there; type: sudo {shown}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with _services_stay_off():
-        for words in (["apt-get", "update", "-qq"], command):
+        for words in (["apt-get", "update", "-qq", *retry], command):
             result = subprocess.run(words, env=environment, capture_output=True, text=True)
             if result.returncode != 0:
                 said = (result.stderr.strip().splitlines() or ["no reason"])[-1]

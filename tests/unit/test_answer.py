@@ -282,6 +282,6 @@ def test_megabyte_is_cut_before_work_starts() -> None:
 
 @pytest.mark.parametrize("unit", ['n"', 'a"b"c ', '"n"', '",:a', "'"])
 def test_repair_is_not_tried_on_what_would_take_it_long(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     parse("<think>{" + (unit * 8000)[:7900] + "</think>")
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0

@@ -173,6 +173,24 @@ def test_exit_codes(
     assert capsys.readouterr().err == message
 
 
+def test_what_is_held_at_the_end_cannot_abort_a_program_that_is_stopped() -> None:
+    program = (
+        "import os, sys\n"
+        "from geoagent import cli\n"
+        "class Tensor:\n"
+        "    def __del__(self):\n"
+        "        os.abort()\n"
+        "def stop(_):\n"
+        "    print('a row')\n"
+        "    raise KeyboardInterrupt\n"
+        "held = Tensor()\n"
+        "cli._command_code = stop\n"
+        "sys.exit(cli.main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "a row\n", "stopped\n")
+
+
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     gazetteer()  # built now on a new machine: the command would say so
     queries = tmp_path / "queries.jsonl"

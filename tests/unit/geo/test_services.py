@@ -27,6 +27,7 @@ from geoagent.geo.geocoder import geocode
 from geoagent.geo.services import KEY_VARIABLE, Service, check, locator
 from geoagent.keys import read_key
 from geoagent.rewards.registry import build
+from tests.loopback import nobody
 
 HUARAZ = "Peru; Ancash; Huaraz"
 
@@ -173,12 +174,13 @@ def test_no_reply_in_time(
         locator(nominatim)(HUARAZ)
 
 
-def test_nobody_listens(server: GeocodingServer, nominatim: GeocoderConfig) -> None:
-    server.close()
-    with pytest.raises(OutageError, match="GeocoderUnavailable"):
-        locator(nominatim)(HUARAZ)
-    with pytest.raises(OutageError, match=r"rewards.geocoder.service=offline"):
-        check(nominatim)
+def test_nobody_listens(nominatim: GeocoderConfig) -> None:
+    with nobody() as port:
+        nominatim.url = f"http://127.0.0.1:{port}"
+        with pytest.raises(OutageError, match="GeocoderUnavailable"):
+            locator(nominatim)(HUARAZ)
+        with pytest.raises(OutageError, match=r"rewards.geocoder.service=offline"):
+            check(nominatim)
 
 
 def test_a_question_that_is_refused_is_not_found_if_the_service_is_well(

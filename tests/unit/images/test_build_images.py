@@ -37,7 +37,8 @@ esac
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small copy of the project, and a fake Apptainer on the path."""
-    shutil.copytree(ROOT / "containers", tmp_path / "containers")
+    kept_out = shutil.ignore_patterns("__pycache__")  # another test may be writing there
+    shutil.copytree(ROOT / "containers", tmp_path / "containers", ignore=kept_out)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("geoagent", "jobs"):

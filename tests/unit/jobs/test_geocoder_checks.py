@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from jobs import preflight
 from jobs.nodefacts import Subject, _geocoder, facts
 from jobs.plan import StagePlan, make_plan
 from jobs.preflight import problems
+from tests.loopback import nobody
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +26,13 @@ def one_service_a_test() -> Iterator[None]:
 
 
 @pytest.fixture
-def away(tmp_path: Path) -> Config:
+def away(tmp_path: Path) -> Iterator[Config]:
     """A run with a geocoder where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    settings = {"service": "nominatim", "url": f"http://127.0.0.1:{port}", "cache": str(tmp_path)}
-    words = [f"rewards.geocoder.{name}={value}" for name, value in settings.items()]
-    return resolve(["recipe=demo", "rewards.geocoder.min_delay_seconds=0", *words])
+    with nobody() as port:
+        url = f"http://127.0.0.1:{port}"
+        settings = {"service": "nominatim", "url": url, "cache": str(tmp_path)}
+        words = [f"rewards.geocoder.{name}={value}" for name, value in settings.items()]
+        yield resolve(["recipe=demo", "rewards.geocoder.min_delay_seconds=0", *words])
 
 
 @pytest.mark.parametrize("stages", [["eval"], ["grpo"]])

@@ -22,6 +22,7 @@ from jobs.attempt import Attempt
 from jobs.nodecheck import JOB, NODE, Report, check, collect, judge, whose
 from jobs.nodefacts import Subject, clock_ahead, facts, reach
 from jobs.plan import StagePlan
+from tests.loopback import nobody
 
 Usage = Callable[[Any], Any]
 
@@ -121,7 +122,7 @@ def test_little_shared_memory_matters_with_gpus(
 
 def test_a_check_that_hangs(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
-    monkeypatch.setitem(nodefacts._CHECKS, "data", lambda _: release.wait() and None)
+    monkeypatch.setattr(nodefacts, "_CHECKS", {"data": lambda _: release.wait() and None})
     assert facts(subject, 0.2) == {"data": "does not answer within 0 s"}
     release.set()
 
@@ -137,7 +138,8 @@ def test_reaching_the_first_node() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert reach("127.0.0.1", port, 5) is None
-    said = reach("127.0.0.1", port, 5)
+    with nobody() as port:
+        said = reach("127.0.0.1", port, 5)
     assert said is not None
     assert f"127.0.0.1:{port}" in said
 
@@ -241,8 +243,8 @@ def test_one_node_is_tried_then_another_then_it_is_the_jobs(
 
 def test_another_node_that_does_not_come(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodecheck, "_ARRIVE_S", 0.3)
-    monkeypatch.setattr(nodecheck, "_FACT_S", 0.3)
-    monkeypatch.setattr(nodecheck, "_SLACK_S", 0.0)
+    # For the other's facts, while its own have all the time.
+    monkeypatch.setattr(nodecheck, "_SLACK_S", 0.3 - nodecheck._FACT_S)
     monkeypatch.setattr(nodecheck, "node_names", lambda _: ("n1", "n2"))
     (found,) = check(subject.run, subject.plan, attempt(subject), subject.config)
     assert (found.node, found.check, found.fault) == ("n2", "files", NODE)
@@ -260,10 +262,9 @@ def test_it_can_be_left_out(subject: Subject, tmp_path: Path) -> None:
 def test_watching_processes() -> None:
     first, one = multiprocessing.Pipe(duplex=False)
     second, two = multiprocessing.Pipe(duplex=False)
-    soon = time.monotonic() + 0.3
     one.send((ADD, ""))
     two.send((MEET, ""))
-    assert watch([first, second], soon) == (MEET, "")
+    assert watch([first, second], time.monotonic() + 1) == (MEET, "")
     for pipe in (one, two):
         pipe.send((DONE, ""))
     assert watch([first, second], time.monotonic() + 60) == (DONE, "")

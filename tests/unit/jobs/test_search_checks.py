@@ -3,7 +3,6 @@ node."""
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from geoagent.run import Run
 from jobs import preflight
 from jobs.nodefacts import Subject, facts
 from jobs.plan import StagePlan, make_plan
+from tests.loopback import nobody
 from tests.unit.rollout.search_server import SearchServer
 
 
@@ -71,12 +71,11 @@ def test_a_node_that_cannot_reach_the_service(config: Config, tmp_path: Path) ->
         plan = StagePlan(stage, ("geoagent.train", stage), StageResources())
         return facts(Subject(Run(tmp_path / "run"), plan, config, leads=False), 30)
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     search = config.rollout.search
-    search.provider, search.url = "searxng", f"http://127.0.0.1:{port}"
     search.cache, search.min_delay_seconds = str(tmp_path / "kept"), 0.0
-    assert "searxng" in found("grpo")["search"]
+    with nobody() as port:
+        search.provider, search.url = "searxng", f"http://127.0.0.1:{port}"
+        assert "searxng" in found("grpo")["search"]
     assert "search" not in found("sft")
     config.rollout.train = False
     assert "search" not in found("grpo")

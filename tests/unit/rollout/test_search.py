@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from geoagent.config import SearchConfig, resolve
 from geoagent.errors import UsageError
-from geoagent.rollout import offline
+from geoagent.rollout import offline, search
 from geoagent.rollout.search import (
     MOST,
     Recorder,
@@ -111,6 +112,30 @@ def test_of_two_processes_that_recorded_the_same_the_first_counts(tmp_path: Path
     first, second = one.search("Huaraz"), other.search("Huaraz")
     assert first != second
     assert Replay(file).search("Huaraz") == first
+
+
+def test_a_row_that_is_just_being_added_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "searches.jsonl"
+    Recorder(file, Counted()).search("Huaraz")
+    row = json.dumps({"query": "Lima", "results": []}) + "\n"
+    left = [row[:20], row[20:]]
+
+    def go_on(_: float) -> None:
+        if left:
+            file.write_text(file.read_text() + left.pop(0))
+
+    monkeypatch.setattr(search, "time", SimpleNamespace(sleep=go_on))
+    go_on(0)
+    assert Replay(file).search("Lima") == []
+    file.write_text(file.read_text() + row[:20])  # and nobody adds the rest
+    with pytest.raises(UsageError, match=r"searches.jsonl:3: not JSON"):
+        Recorder(file, Counted())
+    file.write_text(file.read_text() + "\n")
+    monkeypatch.delattr(search, "time")  # it is told at once
+    with pytest.raises(UsageError, match=r"searches.jsonl:3: not JSON"):
+        Replay(file)
 
 
 def test_equal_questions_at_once_are_recorded_once(tmp_path: Path) -> None:

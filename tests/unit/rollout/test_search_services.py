@@ -21,7 +21,7 @@ from geoagent.errors import OutageError, UsageError
 from geoagent.rollout import services
 from geoagent.rollout.search import SearchUnavailable, provider
 from geoagent.rollout.services import KEY_VARIABLE, SERVICES, WebSearch
-from tests.loopback import Reply
+from tests.loopback import Reply, nobody
 
 
 @pytest.fixture
@@ -100,9 +100,7 @@ def test_different_questions_overlap_in_any_loop(
     async def ask(name: str) -> None:
         await asyncio.gather(*(search.asearch(f"{name} {number}") for number in range(16)))
 
-    begun = time.monotonic()
     asyncio.run(ask("a"))
-    assert time.monotonic() - begun < 16 * 0.3 / 2
     assert server.most > 4
     asyncio.run(ask("b"))  # another loop
     assert search.search("Huaraz")  # none
@@ -127,10 +125,11 @@ def test_requests_keep_their_distance(settings: SearchConfig, server: SearchServ
     async def ask() -> None:
         await asyncio.gather(*(search.asearch(str(number)) for number in range(4)))
 
+    begun = time.monotonic()
     asyncio.run(ask())
-    gaps = [b - a for a, b in zip(server.times, server.times[1:], strict=False)]
-    assert min(gaps) > 0.1
-    assert server.times[-1] - server.times[0] > 0.5
+    assert len(server.times) == 4
+    # One that was slow on its way may be close to the next, but none comes before its time.
+    assert all(at - begun >= 0.2 * k - 0.01 for k, at in enumerate(server.times))
 
 
 # --- failures --------------------------------------------------------------------------------
@@ -163,6 +162,7 @@ def test_a_failure_is_an_outage_and_never_nothing_found(
     assert isinstance(caught.value, OutageError)
     assert KEY not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
     server.answer = lambda query, number: None
+    search._settings = settings  # and time enough
     assert len(search.search("Huaraz")) == 2  # nothing was kept of the failure
 
 
@@ -176,10 +176,9 @@ def test_what_passes_is_asked_again(
     assert len(server.queries) == 2
 
 
-def test_nobody_is_there(settings: SearchConfig, server: SearchServer) -> None:
-    server.close()
-    with pytest.raises(SearchUnavailable, match="ConnectError"):
-        WebSearch(settings).search("Huaraz")
+def test_nobody_is_there(settings: SearchConfig) -> None:
+    with nobody() as port, pytest.raises(SearchUnavailable, match="ConnectError"):
+        WebSearch(replace(settings, url=f"http://127.0.0.1:{port}")).search("Huaraz")
 
 
 def test_retry_after_is_kept_to(settings: SearchConfig, server: SearchServer) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from geoagent.files import claimed
 from geoagent.report.charts import Chart
+from geoagent.sweep import report
 from geoagent.sweep.__main__ import main
 from geoagent.sweep.effects import Front
 from geoagent.sweep.pictures import front_chart, joined_labels
@@ -120,6 +124,28 @@ def test_the_table_is_shown_before_pictures_are_drawn(
     monkeypatch.setattr("geoagent.sweep.report.front_chart", draw)
     assert main([str(folder.home.path)]) == 0
     assert "12 trials: 9 done" in shown[0]
+
+
+def test_one_command_at_a_time_draws(
+    folder: Folder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = folder.home.path / "results"
+    there: list[list[bool]] = []
+    with ExitStack() as other:
+        assert other.enter_context(claimed(folder.home.path / "results.lock"))
+
+        def wait(_: float) -> None:
+            files = (out / "table.txt", out / "report.html", folder.home.path / "tensorboard")
+            there.append([file.exists() for file in files])
+            if len(there) == 3:
+                other.close()
+
+        monkeypatch.setattr(report, "time", SimpleNamespace(sleep=wait))
+        write_results(folder.home)
+    assert there == [[True, False, False]] * 3
+    assert capsys.readouterr().err.count("another command draws") == 1
+    assert (out / "report.html").is_file()
+    assert (folder.home.path / "tensorboard" / "full-0").is_dir()
 
 
 def test_numbers_of_equal_points_do_not_lie_on_each_other() -> None:
