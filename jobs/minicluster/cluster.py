@@ -142,8 +142,12 @@ class MiniCluster:
                 cwd=self.layout.root,
                 start_new_session=True,
             )
-        known = read_if_there(self.layout.processes)
-        write_json(self.layout.processes, {**known, name: asdict(Watched.of(process.pid))})
+        try:
+            known = read_if_there(self.layout.processes)
+            write_json(self.layout.processes, {**known, name: asdict(Watched.of(process.pid))})
+        except BaseException:  # `down` would not know of it
+            stop_tree(process.pid, _STOP_S)
+            raise
         self._wait(name, ready)
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
