@@ -27,6 +27,8 @@ from jobs.processes import Watched, alive, stop_tree
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _POLL_S: Final = 0.05
+_COMMAND_S: Final = 300.0
+"""An srun waits until a job that it takes the place of has saved and ended."""
 _PORTS: Final = range(15000, 32000)
 """Below those that Linux gives to whoever connects to somewhere, which it may do between the choice
 of a port and its use."""
@@ -53,7 +55,7 @@ class MiniCluster:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=_COMMAND_S,
         )
         return result.stdout
 
