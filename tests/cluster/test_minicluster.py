@@ -8,12 +8,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import psutil
 import pytest
 
 from geoagent.errors import UsageError
 from jobs.minicluster.cluster import MiniCluster
 from jobs.minicluster.layout import Shape, node_name
+from jobs.processes import Watched, alive
 
 from .helpers import until
 from .nodes import kill_node
@@ -26,7 +26,8 @@ def test_nodes_partitions_gpus_and_accounting(cluster: MiniCluster) -> None:
     assert len({*names}) == 2
     assert sorted(out.splitlines()) == [f"{k} 0,1 {' '.join(names)}" for k in range(2)]
     assert cluster.slurm("sinfo", "-h", "-o", "%R").split() == ["normal", "low", "scavenge"]
-    until(lambda: "COMPLETED" in cluster.slurm("sacct", "-X", "-n", "-o", "State"), 20)
+    words = ("sacct", "-S", "now-1day", "-X", "-n", "-o", "State")  # else since midnight
+    until(lambda: "COMPLETED" in cluster.slurm(*words), 20)
 
 
 def read(path: Path) -> str:
@@ -44,15 +45,15 @@ def test_a_second_one_beside_it_and_nothing_left(cluster: MiniCluster) -> None:
             script.write_text("#!/bin/bash\ntrap '' TERM\necho $$ > pid\nsleep 600\n")
             other.slurm("sbatch", "-D", folder, str(script))
             until(lambda: read(Path(folder) / "pid").endswith("\n"))
-            job = psutil.Process(int(read(Path(folder) / "pid")))
+            job = Watched.of(int(read(Path(folder) / "pid")))
             kill_node(cluster, node_name(0))  # named like the other's node
             assert len(cluster.daemons()) == 6
             cluster.start_node(node_name(0))
-            assert job.is_running()
+            assert alive(job)
             assert len(other.daemons()) == 5
         finally:
             other.down()
-        assert not job.is_running()
+        until(lambda: not alive(job), 20)
         assert other.daemons() == {}
         assert [entry.name for entry in Path(folder).iterdir() if entry.is_dir()] == ["log"]
     assert len(cluster.daemons()) == 7
