@@ -7,6 +7,7 @@ import pwd
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,23 @@ def test_a_second_one_beside_it_and_nothing_left(cluster: MiniCluster) -> None:
 def test_a_path_too_long_for_sockets_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="too long for Unix sockets"):
         MiniCluster(tmp_path / ("x" * 100)).up()
+
+
+def test_a_daemon_that_is_not_noted_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Watched] = []
+
+    def interrupted(path: Path, document: dict[str, dict[str, Any]]) -> None:
+        started.extend(Watched(**one) for one in document.values())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobs.minicluster.cluster.write_json", interrupted)
+    other = MiniCluster(tmp_path)
+    other.layout.logs.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        other._start("sleep", ["sleep", "600"], lambda: True)
+    assert [alive(one) for one in started] == [False]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
