@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,11 @@ from jobs.processes import Watched, alive, stop_tree
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _POLL_S: Final = 0.05
+_COMMAND_S: Final = 300.0
+"""An srun waits until a job that it takes the place of has saved and ended."""
+_PORTS: Final = range(15000, 32000)
+"""Below those that Linux gives to whoever connects to somewhere, which it may do between the choice
+of a port and its use."""
 _LONGEST_SOCKET: Final = 107
 """Bytes of a Unix socket's path."""
 
@@ -49,7 +55,7 @@ class MiniCluster:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=_COMMAND_S,
         )
         return result.stdout
 
@@ -142,8 +148,12 @@ class MiniCluster:
                 cwd=self.layout.root,
                 start_new_session=True,
             )
-        known = read_if_there(self.layout.processes)
-        write_json(self.layout.processes, {**known, name: asdict(Watched.of(process.pid))})
+        try:
+            known = read_if_there(self.layout.processes)
+            write_json(self.layout.processes, {**known, name: asdict(Watched.of(process.pid))})
+        except BaseException:  # `down` would not know of it
+            stop_tree(process.pid, _STOP_S)
+            raise
         self._wait(name, ready)
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
@@ -212,13 +222,19 @@ class MiniCluster:
 
 
 def free_ports(nodes: int) -> Ports:
-    """Ports that nobody listens on, chosen by the kernel; different from each other."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(3 + nodes)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        controller, daemon, database_port, *rest = (one.getsockname()[1] for one in sockets)
+    """Ports that nobody has, drawn by lot; different from each other."""
+    drawn = random.SystemRandom().sample(_PORTS, len(_PORTS))  # others may have the same seed
+    controller, daemon, database_port, *rest = islice(filter(_is_free, drawn), 3 + nodes)
     return Ports(controller, daemon, database_port, tuple(rest))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def _listens(port: int) -> bool:

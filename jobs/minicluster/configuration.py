@@ -57,6 +57,8 @@ JobRequeue=1
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 SlurmctldTimeout=30
 SlurmdTimeout=20
+# Where all nodes are one machine that has much to do, answers take long.
+MessageTimeout=60
 KillWait=5
 MinJobAge=600
 AccountingStorageType=accounting_storage/slurmdbd

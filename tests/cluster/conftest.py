@@ -17,6 +17,16 @@ from .learnt import learnt, prepared
 
 __all__ = ["learnt", "prepared"]
 
+_LIMIT_S = 2400
+"""Of a test that has no other; longer than anything that tests wait for here."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        here = item.path.is_relative_to(Path(__file__).parent)
+        if here and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_LIMIT_S))
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[MiniCluster]:

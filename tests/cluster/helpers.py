@@ -49,7 +49,7 @@ def until(holds: Callable[[], bool], seconds: float = 240, said: Callable[[], st
 def mini_cluster(shape: Shape | None = None) -> Iterator[MiniCluster]:
     """A cluster for as long as it is needed."""
     # Not in pytest's folder: its path is too long for Unix sockets.
-    with tempfile.TemporaryDirectory(prefix="mini") as folder:
+    with tempfile.TemporaryDirectory(prefix="mini", ignore_cleanup_errors=True) as folder:
         cluster = MiniCluster(Path(folder), shape)
         cluster.up()
         try:
@@ -119,7 +119,7 @@ class User:
         run: Run,
         stage: str,
         until: Callable[[str], bool] = ENDED.__contains__,
-        seconds: float = 600,
+        seconds: float = 1500,
         every: bool = False,
     ) -> str:
         """The stage's state once `until` holds of it, or of any earlier one of its `every` try."""

@@ -32,14 +32,7 @@ def missing() -> list[str]:
 def make_image(folder: Path) -> Path:
     """Build it (a minute); returns the file."""
     root = folder / "root"
-    _run(
-        "debootstrap",
-        "--variant=minbase",
-        "--include=python3,libgomp1",
-        "bookworm",
-        str(root),
-        _MIRROR,
-    )
+    _bootstrap(root)
     venv = root / Path(PYTHON).relative_to("/").parent.parent
     folder = venv / "lib" / "python3.11" / "site-packages"
     folder.mkdir(parents=True)
@@ -48,6 +41,18 @@ def make_image(folder: Path) -> Path:
     (venv / "bin" / "python").symlink_to("/usr/bin/python3.11")
     (folder / "there.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT}\n")
     return squash(root, root.with_name("train.sqfs"))
+
+
+def _bootstrap(root: Path, tries: int = 3) -> None:
+    """Debian's files. debootstrap gives up at the first of its many downloads that is refused."""
+    system = ("--variant=minbase", "--include=python3,libgomp1", "bookworm")
+    try:
+        _run("debootstrap", *system, str(root), _MIRROR)
+    except AssertionError:
+        if tries == 1:
+            raise
+        shutil.rmtree(root, ignore_errors=True)
+        _bootstrap(root, tries - 1)
 
 
 def squash(root: Path, image: Path, *without: str) -> Path:

@@ -40,7 +40,7 @@ LEARNT = (
 def learnt(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Run:
     user = User(cluster, tmp_path_factory.mktemp("learnt"))  # type: ignore[arg-type]
     run = user.submit("sft", *LEARNT)
-    assert user.wait(run, "sft", seconds=600) == "COMPLETED", user.logs(run)
+    assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
     return run
 
 

@@ -32,7 +32,8 @@ def kill_node(cluster: MiniCluster, node: str) -> None:
     victims = [daemon, *daemon.children(recursive=True)]
     for process in psutil.process_iter():
         if _is_step_daemon(process, f"{cluster.layout.spool(node)}/"):
-            victims += [process, *process.children(recursive=True)]
+            with suppress(psutil.NoSuchProcess):
+                victims += [process, *process.children(recursive=True)]
     for process in victims:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)

@@ -52,7 +52,7 @@ def judge(learnt: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[End
         yield read_endpoints(run.agent)[0]
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def wrong_rewards(run: Run, judge: Endpoint) -> int:
 
 def check(user: User, run: Run, judge: Endpoint) -> dict[str, int]:
     """Training went on to its end; the figures of a fault's row."""
-    state = user.wait(run, "grpo", seconds=600)
+    state = user.wait(run, "grpo")
     assert state == "COMPLETED", f"{state}\n{user.logs(run)}"
     trained = Counter(steps(run))
     assert sorted(trained) == list(range(1, STEPS + 1))
@@ -190,9 +190,9 @@ def test_all_replicas_gone_for_a_minute(
     user: User, learnt: Run, judge: Endpoint, faults: Faults
 ) -> None:
     run = copy(learnt, user)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        closed = probe.getsockname()[1]
-    with socket.create_server(("127.0.0.1", 0)) as expired:
+    with socket.socket() as held, socket.create_server(("127.0.0.1", 0)) as expired:
+        held.bind(("127.0.0.1", 0))  # it does not listen, and nobody else can
+        closed = held.getsockname()[1]
         expired.setblocking(False)
         announce(run, 7, expired.getsockname()[1], lifetime_s=-1)
         announce(run, 8, closed, lifetime_s=3600)

@@ -35,7 +35,7 @@ def test_one_bad_element_leaves_the_others_alone(user: User, faults: Faults) -> 
 
     words = ["--resume", f"runs_dir={user.runs}", "name=run", "--parallel", "2"]
     assert user.jobs("submit", "sft", "eval", *words).returncode == 0
-    states = [user.wait(run, "eval", seconds=420) for run in seeds]
+    states = [user.wait(run, "eval", seconds=1200) for run in seeds]
     assert states == ["COMPLETED", "CANCELLED", "COMPLETED"], user.logs(seeds[0])
     assert user.state(seeds[1], "sft") == "FAILED"
     shown = user.jobs("status", str(home.path)).stdout
@@ -74,7 +74,8 @@ def test_more_runs_than_an_array_may_have(tmp_path: Path) -> None:
         dry = user.jobs("submit", "prepare", *TINY, *place, "--dry-run")
         assert "3 runs, 2 arrays a stage, at most 1 at a time" in dry.stdout
         assert not user.runs.exists()
-        result = user.jobs("submit", "prepare", *TINY, *place)
+        # So that the first still runs when the queue is looked at.
+        result = user.jobs("submit", "prepare", *TINY, *place, "cluster.setup=[sleep 20]")
         assert result.returncode == 0, result.stderr
         seeds = runs_of(Run.open(user.runs / "run"))
         ids = [Jobs.load(run).of("prepare").id for run in seeds]

@@ -56,7 +56,7 @@ def test_a_whole_run_on_two_nodes_with_its_agent(user: User, image: Path) -> Non
     assert (run.evaluation("heldout") / "metrics.json").is_file()
     shown = said(user, run)
     assert "failed" not in shown, shown
-    left = [*Path(os.environ.get("TMPDIR", "/tmp")).glob(f"geoagent-{os.getuid()}-*")]
+    left = [*user.cluster.layout.scratch.glob(f"*/geoagent-{os.getuid()}-*")]
     until(lambda: not [path for path in left if path.exists()], 90, lambda: f"{left}")
 
 

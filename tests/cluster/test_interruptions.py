@@ -15,11 +15,10 @@ from jobs.minicluster.layout import Shape
 from jobs.state import Jobs
 
 from .faults import Faults
-from .helpers import User, mini_cluster
+from .helpers import User, mini_cluster, until
 from .learnt import copy, train
 
 STEPS = 60
-"""Longer than Slurm waits with the warning of a job of one minute, on a fast machine too."""
 ONE = ("cluster.sft.nodes=1", "cluster.sft.processes_per_node=1")
 LONG = (*ONE, f"sft.max_steps={STEPS}", "sft.batch_size=20", "sft.save_steps=1000")
 
@@ -162,12 +161,37 @@ def test_requeued_by_an_administrator(
 def test_out_of_time(
     prepared: Run, user: User, whole: list[tuple[int, float]], faults: Faults
 ) -> None:
-    # The warning comes 30 s before the end; a slow machine gets few steps done until then.
-    run = train(prepared, user, *LONG, "cluster.sft.time_minutes=1", "cluster.requeues=20")
-    assert user.wait(run, "sft", seconds=600) == "COMPLETED", user.logs(run)
-    tries = len(attempts(run))
-    if tries == 1:
-        pytest.skip("this machine is too fast: it had finished before the warning")
-    result = f"saved and requeued {tries - 1} times"
-    check(user, run, whole, "time limit reached", result, faults)
+    """By the signal that is Slurm's warning, at steps that do not depend on the machine's speed.
+    submitit takes it for that of a time limit if the limit is ten minutes or less."""
+    run = train(prepared, user, *LONG, "cluster.sft.time_minutes=10", "cluster.requeues=2")
+    for _ in range(2):
+        warn(user, run)
+    check(user, run, whole, "time limit reached", "saved and requeued 2 times", faults)
     assert len(losses(run)) == STEPS
+    assert attempts(run) == ["attempt-1", "attempt-2", "attempt-3"]
+
+
+def warn(user: User, run: Run) -> None:
+    """Signal the job's steps, as Slurm does, when some have been trained; until it begins anew."""
+    wait_for_step(user, run, saved(run) + 5)
+    before = len(attempts(run))
+    user.cluster.slurm("scancel", "--signal=USR2", Jobs.load(run).of("sft").id)
+    until(lambda: len(attempts(run)) > before, said=lambda: user.logs(run))
+
+
+def saved(run: Run) -> int:
+    """The newest checkpoint's step."""
+    newest = latest(run.checkpoints("sft"))
+    return int(newest.name.removeprefix("checkpoint-")) if newest is not None else 0
+
+
+def test_out_of_time_by_the_clock(prepared: Run, user: User) -> None:
+    """Slurm's own warning, 30 to 60 s before the limit, to a training that would not end by then
+    on any machine."""
+    run = train(prepared, user, *LONG, "sft.max_steps=100000", "cluster.sft.time_minutes=2")
+    until(lambda: run.logs("sft", 2).is_dir() and saved(run) > 0, 600, lambda: user.logs(run))
+    wait_for_step(user, run, saved(run) + 1)
+    user.jobs("cancel", str(run.path))
+    user.leaves_queue(run, "sft")
+    trained = [step for step, _ in losses(run)]
+    assert trained == [*range(1, len(trained) + 1)]  # none lost, none twice

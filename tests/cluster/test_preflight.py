@@ -51,7 +51,7 @@ def job(user: User, run: Run, stage: str) -> dict[str, str]:
 def test_a_bad_node_is_left_out(user: User, faults: Faults) -> None:
     with without_scratch(user, BAD):
         run = user.submit("sft", *TWO)
-        assert user.wait(run, "sft", seconds=600) == "COMPLETED", user.logs(run)
+        assert user.wait(run, "sft") == "COMPLETED", user.logs(run)
     found = job(user, run, "sft")
     assert found["ExcNodeList"] == BAD
     assert found["NodeList"] == "127.0.1.[1,3]"
@@ -73,7 +73,7 @@ def test_a_bad_node_is_left_out(user: User, faults: Faults) -> None:
 def test_a_bad_node_that_no_other_can_stand_in_for(user: User) -> None:
     with without_scratch(user, BAD):
         run = user.submit("sft", *TWO, "cluster.sft.nodes=3")
-        assert user.wait(run, "sft", seconds=600) == "FAILED", user.logs(run)
+        assert user.wait(run, "sft") == "FAILED", user.logs(run)
     assert len(attempts(run.stage("sft"))) == 1
     assert f"node {BAD}: TMPDIR={user.cluster.layout.scratch}/{BAD} cannot be written" in " ".join(
         user.jobs("status", str(run.path)).stdout.split()
@@ -88,7 +88,7 @@ def test_what_is_wrong_on_all_nodes_is_told_at_once(user: User, tmp_path: Path) 
     words = ["--resume", f"runs_dir={user.runs}", "name=run"]
     result = user.jobs("submit", "sft", *words)
     assert result.returncode == 0, result.stderr
-    assert user.wait(run, "sft", seconds=600) == "FAILED", user.logs(run)
+    assert user.wait(run, "sft") == "FAILED", user.logs(run)
     outcome = read_json(run.stage("sft") / "outcome.json")
     assert outcome["code"] == 2
     assert "config.json cannot be read" in outcome["cause"]

@@ -33,7 +33,9 @@ def said(user: User, run: Run, stage: str) -> tuple[str, str]:
 
 def test_out_of_memory(user: User, faults: Faults) -> None:
     memory = ("cluster.sft.memory_gb=1", "cluster.sft.gpus_per_node=2")
-    run = user.submit("sft", "grpo", *SMALL, *ONE, *memory, "sft.batch_size=40", NO_AGENT)
+    # Slurm looks at the memory every two seconds: six steps could be done in between.
+    long = ("sft.batch_size=40", "sft.max_steps=500")
+    run = user.submit("sft", "grpo", *SMALL, *ONE, *memory, *long, NO_AGENT)
     assert user.wait(run, "sft") in ("FAILED", "OUT_OF_MEMORY"), user.logs(run)
     cause, step = said(user, run, "sft")
     assert cause == "out of memory"

@@ -37,14 +37,15 @@ def slow_sbatch(folder: Path, number: int = 0, seconds: int = 0) -> Path:
 
 def submitted(user: User, name: str) -> Counter[str]:
     """How often Slurm was given each job of a run, by the name of the job."""
-    names = user.cluster.slurm("sacct", "-X", "-n", "-P", "-o", "JobName").split()
+    words = ("sacct", "-S", "now-1day", "-X", "-n", "-P", "-o", "JobName")  # else since midnight
+    names = user.cluster.slurm(*words).split()
     return Counter(one for one in names if one.startswith(f"{name}-"))
 
 
 def test_two_submissions_of_a_run_at_the_same_time(
     user: User, tmp_path: Path, faults: Faults
 ) -> None:
-    slow = slow_sbatch(tmp_path / "slow", seconds=2)
+    slow = slow_sbatch(tmp_path / "slow", seconds=10)
     place = [f"runs_dir={user.runs}", "name=both"]
     said = []
     for words in ([*TINY], ["--resume"]):

@@ -75,7 +75,7 @@ def attempts(run: Run, stage: str) -> int:
     return len([*(run.path / stage / "logs").glob("attempt-*")])
 
 
-def everything_ends(user: User, seconds: float = 400) -> None:
+def everything_ends(user: User, seconds: float = 1200) -> None:
     until(
         lambda: not user.cluster.slurm("squeue", "-h").strip(),
         seconds,
@@ -88,7 +88,7 @@ def states(home: Path) -> dict[str, str]:
     return {trial["point"]: trial["state"] for trial in document["trials"]}
 
 
-@pytest.mark.timeout(1800)  # some fifty programs begin in it
+@pytest.mark.timeout(3600)  # some fifty programs begin in it
 def test_cut_off_cancelled_failed_and_finished(user: User, tmp_path: Path) -> None:
     file = write(tmp_path, POINTS)
     home = user.runs / "four"
