@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -178,7 +179,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     UsageError if there is something already, or nothing can be written.
     """
     place = folder.absolute()  # '.' has no name
-    part = place.with_name(f".{place.name}.{os.getpid()}")
+    part = part_of(place)
     require_new(folder)
     try:
         sweep_parts(place)
@@ -200,6 +201,12 @@ def require_new(folder: Path) -> None:
         raise UsageError(f"{folder}: cannot be read ({error.strerror})") from error
     if taken:
         raise UsageError(f"{folder}: exists already; name a new folder")
+
+
+def part_of(folder: Path) -> Path:
+    """Where this process prepares a folder, beside it: numbers of processes are a node's own, and
+    file systems are shared."""
+    return folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
 
 
 def sweep_parts(folder: Path) -> None:

@@ -298,8 +298,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replica", type=int, default=0, metavar="K", help="number of this one")
     options = parser.parse_args(arguments)
     stop = threading.Event()
+
+    def end(*_: object) -> None:
+        # A handler runs in the thread that waits for the event, which may hold its lock just then.
+        threading.Thread(target=stop.set, daemon=True).start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
 
     def program() -> int:
         run = Run.open(options.run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from geoagent.data.places import City, Country, countries
 from geoagent.data.record import RECORDS_FILE, Record
 from geoagent.data.scenes import Scene, render
 from geoagent.errors import UsageError
-from geoagent.files import read_if_there, read_json, sweep_parts, write_json, write_jsonl
+from geoagent.files import part_of, read_if_there, read_json, sweep_parts, write_json, write_jsonl
 from geoagent.progress import tracked
 
 HELDOUT_PER_COUNTRY: Final = 2
@@ -34,7 +33,7 @@ def build_sample(folder: Path, scenes_per_country: int, seed: int = 0) -> None:
     wanted = {"version": VERSION, "scenes_per_country": scenes_per_country, "seed": seed}
     if scenes_per_country < 1:
         raise UsageError(f"{scenes_per_country} scenes a country: 1 or more are needed")
-    part = folder.with_name(f".{folder.name}.{os.getpid()}")
+    part = part_of(folder)
     try:
         if _holds(folder, wanted):
             return

@@ -7,13 +7,13 @@ with the same package versions start from the same model.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from geoagent.compat import before_transformers_5, prepare_torch
+from geoagent.files import part_of
 
 if TYPE_CHECKING:
     from geoagent.config import TinyModelConfig
@@ -67,7 +67,7 @@ def build_tiny(folder: Path, config: TinyModelConfig, texts: Iterable[str], seed
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    part = folder.with_name(f".{folder.name}.{os.getpid()}")
+    part = part_of(folder)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:

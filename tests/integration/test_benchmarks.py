@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.interrupts import heed_interrupts
+
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "agent.py"
 
 
@@ -24,8 +26,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(folder)},
-        # What a shell runs in the background is deaf to SIGINT, and so are its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_interrupts,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -30,4 +31,5 @@ def test_a_changed_file_is_noticed_and_nothing_written(tmp_path: Path) -> None:
 
 def check(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [str(folder / "scripts/lock.sh"), "--check"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    patient = {**os.environ, "UV_HTTP_RETRIES": "10"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=patient)

@@ -81,16 +81,19 @@ def test_names_are_embedded_in_one_call(batches: ModuleType) -> None:
 def test_the_clients_own_work_does_not_grow_with_questions_under_way(
     batches: ModuleType, benchmark_module: Load
 ) -> None:
-    """Processor time of this process, which other processes' work does not add to."""
+    """Processor time of this process, the least of three: other processes' work adds little."""
     questions = benchmark_module("client").questions
     used: dict[int, float] = {}
     with benchmark_module("stub").serving(0.0, 512) as address:
         for under_way in (8, 192):
             client = batches.client_of(f"{address}/v1", under_way)
             client.ask(questions(under_way, "connections are made"))
-            began = time.process_time()
-            client.ask(questions(384, under_way))
-            used[under_way] = time.process_time() - began
+            each = []
+            for number in range(3):
+                began = time.process_time()
+                client.ask(questions(384, f"{under_way}, {number}"))
+                each.append(time.process_time() - began)
+            used[under_way] = min(each)
             client.close()
     assert used[192] < 3 * used[8]
 

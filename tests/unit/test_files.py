@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,20 @@ def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         assert [*folder.iterdir()] == []
     assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("a", "whole")]
     assert [*folder.parent.iterdir()] == [folder]
+
+
+def test_processes_of_two_nodes_with_one_number_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that the nodes share."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "node1")
+    with new_folder(tmp_path / "out") as part:
+        (part / "a").write_text("mine")
+        monkeypatch.setattr(socket, "gethostname", lambda: "node2")
+        with suppress(KeyError), new_folder(tmp_path / "out"):
+            raise KeyError
+    assert (tmp_path / "out" / "a").read_text() == "mine"
+    assert [*tmp_path.iterdir()] == [tmp_path / "out"]
 
 
 def test_a_folder_with_something_in_it_is_not_replaced(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from geoagent.cli import main
 from geoagent.data.annotations import ELEMENTS, read_annotations
 from geoagent.data.record import read_records
 from geoagent.errors import OutageError, UsageError
+from tests.interrupts import heed_interrupts
 
 from .stub import TOKEN, Given, StubServer
 
@@ -440,7 +441,8 @@ def test_addresses_that_are_none(
 def test_killed_and_started_again(stub: Make, tmp_path: Path, number: signal.Signals) -> None:
     folder, server = dataset(tmp_path, 20), stub(delay_s=0.15)
     command = [sys.executable, "-m", "geoagent.cli", *words(folder, server, "--parallel", "2")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    process = subprocess.Popen(command, **quiet, preexec_fn=heed_interrupts)
     file = folder / "annotations.jsonl"
     deadline = time.monotonic() + 60
     while not file.exists() or file.read_text().count("\n") < 5:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from geoagent.agent import server
 from geoagent.agent.endpoint import endpoint_file, read_endpoints
 from geoagent.agent.server import listen_address, replies, serve
-from geoagent.config import AgentConfig
+from geoagent.config import AgentConfig, Config, to_yaml
 from geoagent.errors import OutageError, UsageError
 
 from .stub import TOKEN, StubServer, reply
@@ -73,7 +76,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
     ("looks", "said"),
     [
         ([True, False, None], "has stopped by itself"),
-        ([True, *[False] * 1000], "takes connections but has not replied for 1 s"),
+        ([True, *[False] * 1000], "takes connections but has not replied for 5 s"),
     ],
 )
 @pytest.mark.usefixtures("stub")
@@ -89,15 +92,41 @@ def test_a_server_that_went_away_is_no_longer_announced(
 
     monkeypatch.setattr(server, "replies", look)
     with pytest.raises(OutageError, match=said):
-        serve(AgentConfig(request_timeout_s=1.0), tmp_path)
+        serve(AgentConfig(request_timeout_s=5.0), tmp_path)
     assert seen[:3] == [0, 1, 1]  # one look without a reply is none too many
     assert not endpoint_file(tmp_path, 0).exists()
 
 
 def test_a_look_at_a_server(stub: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_LOOK_S", 0.2)
     assert replies(stub.endpoint.url)
+    monkeypatch.setattr(server, "_LOOK_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         assert replies(f"http://127.0.0.1:{port}/v1") is False
     assert replies(f"http://127.0.0.1:{port}/v1") is None
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_midst_of_a_wait_ends_it(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The handler runs in the thread that waits, which may hold the event's lock just then."""
+    ended: list[bool] = []
+
+    def serve(
+        settings: AgentConfig, folder: Path, replica: int, stop: threading.Event, **_: Any
+    ) -> None:
+        with stop._cond:
+            signal.raise_signal(number)
+        ended.append(stop.wait(30))
+
+    monkeypatch.setattr(server, "serve", serve)
+    (tmp_path / "config.yaml").write_text(to_yaml(Config()))
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert server.main(["--run", str(tmp_path)]) == 0
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert ended == [True]

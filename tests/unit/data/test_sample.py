@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import socket
 import unicodedata
 from pathlib import Path
 
@@ -220,6 +221,26 @@ def test_another_process_builds_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     build_sample(folder, scenes_per_country=1)
     assert (folder / "first").exists()
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_another_node_fails_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process has the same number; the file system is shared."""
+    draw, names = sample._draw, iter(["node1", "node2"])
+
+    def fails(part: Path, scenes: int, seed: int) -> object:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def met(part: Path, scenes: int, seed: int) -> object:
+        monkeypatch.setattr(sample, "_draw", fails)
+        with pytest.raises(UsageError, match="Input/output error"):
+            build_sample(tmp_path / "sample", scenes, seed)
+        return draw(part, scenes, seed)
+
+    monkeypatch.setattr(socket, "gethostname", lambda: next(names))
+    monkeypatch.setattr(sample, "_draw", met)
+    build_sample(tmp_path / "sample", scenes_per_country=1)
+    assert read_records(tmp_path / "sample", strict=True)[1] == []
+    assert [*tmp_path.iterdir()] == [tmp_path / "sample"]
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,7 @@ class Page:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._id += 1
@@ -84,8 +85,8 @@ class Page:
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.call("Emulation.setEmulatedMedia", features=[feature])
         self.events.clear()
-        self.call("Page.navigate", url=file.resolve().as_uri())
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+        loader = self.call("Page.navigate", url=file.resolve().as_uri())["loaderId"]
+        while not any(_loaded(event, loader) for event in self.events):
             self._next()
 
     def run(self, script: str) -> Any:
@@ -120,6 +121,12 @@ class Page:
         return {"clip": clip}
 
 
+def _loaded(event: dict[str, Any], loader: str) -> bool:
+    """Whether it is this page that is loaded; the empty one of a new tab may come after it."""
+    wanted = {"name": "load", "loaderId": loader}
+    return event["method"] == "Page.lifecycleEvent" and wanted.items() <= event["params"].items()
+
+
 def check(page: Page, file: Path) -> None:
     """A page is in order, bright and dark, on a desk and on a phone: it complains about nothing,
     asks for nothing else, and nothing sticks out."""
@@ -139,8 +146,9 @@ def chromium(profile: Path) -> Iterator[Page]:
     assert found is not None
     to_browser, write = os.pipe()
     read, from_browser = os.pipe()
-    # DevTools' pipe is file descriptors 3 (commands) and 4 (answers).
-    shell = f'exec 8<&{to_browser} 9>&{from_browser}; exec 3<&8 4>&9; exec "$@"'
+    # DevTools' pipe is file descriptors 3 (commands) and 4 (answers), which ours may be the other
+    # way round: bash first finds free numbers for copies.
+    shell = f'exec {{a}}<&{to_browser} {{b}}>&{from_browser}; exec 3<&$a 4>&$b; exec "$@"'
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     options += ["--no-first-run", "--hide-scrollbars", f"--user-data-dir={profile}"]
     process = subprocess.Popen(
