@@ -185,6 +185,35 @@ def saved(run: Run) -> int:
     return int(newest.name.removeprefix("checkpoint-")) if newest is not None else 0
 
 
+SLOW_START = """
+import pathlib, time
+here = pathlib.Path(__file__).parent
+if not (here / "warned").exists():
+    (here / "starting").touch()
+    while not (here / "warned").exists():
+        time.sleep(0.1)
+"""
+
+
+def test_warned_while_python_starts(
+    prepared: Run, user: User, tmp_path: Path, whole: list[tuple[int, float]], faults: Faults
+) -> None:
+    """The signal would end a Python that has no handler for it yet, and a job that ends so is a
+    failed one."""
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "sitecustomize.py").write_text(SLOW_START)
+    where = f"cluster.environment.PYTHONPATH={slow}"
+    run = train(prepared, user, *LONG, where)
+    until((slow / "starting").exists, said=lambda: user.logs(run))
+    user.cluster.slurm("scancel", "--signal=USR2", Jobs.load(run).of("sft").id)
+    time.sleep(2)  # until it has come to the node
+    (slow / "warned").touch()
+    user.wait(run, "sft", "REQUEUED".__eq__, every=True)
+    check(user, run, whole, "warned while its Python starts", "requeued", faults)
+    assert attempts(run) == ["attempt-1"]
+
+
 def test_out_of_time_by_the_clock(prepared: Run, user: User) -> None:
     """Slurm's own warning, 30 to 60 s before the limit, to a training that would not end by then
     on any machine."""

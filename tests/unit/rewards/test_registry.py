@@ -21,6 +21,7 @@ from geoagent.rewards.base import Reward, Score, three_levels
 from geoagent.rewards.registry import build, score_all, total, weighted
 from geoagent.score import check_row, score_rows
 from geoagent.stages import never_earned
+from tests.interrupts import heed_interrupts
 
 from .helpers import FakeAgent, completion
 
@@ -235,7 +236,7 @@ score_all({"stuck": Stuck()}, ["x"])
 
 def test_a_reward_that_waits_does_not_keep_the_process_from_ending() -> None:
     command = [sys.executable, "-c", _STUCK]
-    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": heed_interrupts}
     with subprocess.Popen(command, text=True, **kept) as process:  # type: ignore[call-overload]
         assert process.stdout.readline() == "begun\n"
         process.send_signal(signal.SIGINT)

@@ -29,6 +29,7 @@ from geoagent.data.readers.prepare import prepare
 from geoagent.data.record import NOT_UTF8, read_records
 from geoagent.errors import UsageError
 from geoagent.geo.gazetteer import gazetteer
+from tests.interrupts import heed_interrupts
 from tests.unit.data.readers.publish import (
     LIMA,
     OSV_COLUMNS,
@@ -552,7 +553,11 @@ def _interrupted(command: list[str], part: Path, number: signal.Signals) -> tupl
     workers as well): its exit code and what it said. No process of it may be left."""
     before = part.stat().st_size if part.exists() else 0
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     until = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < until:
