@@ -15,7 +15,7 @@ from jobs.minicluster.layout import Shape
 from jobs.state import Jobs
 
 from .faults import Faults
-from .helpers import User, mini_cluster, until
+from .helpers import ENDED, User, mini_cluster, until
 from .learnt import copy, train
 
 STEPS = 60
@@ -209,7 +209,7 @@ def test_warned_while_python_starts(
     user.cluster.slurm("scancel", "--signal=USR2", Jobs.load(run).of("sft").id)
     time.sleep(2)  # until it has come to the node
     (slow / "warned").touch()
-    user.wait(run, "sft", "REQUEUED".__eq__, every=True)
+    user.wait(run, "sft", ("REQUEUED", *ENDED).__contains__, every=True)
     check(user, run, whole, "warned while its Python starts", "requeued", faults)
     assert attempts(run) == ["attempt-1"]
 
