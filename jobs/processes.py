@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -125,16 +125,15 @@ def signals_wait() -> Iterator[None]:
     """What would end this process does so at the end of the block: Popen, interrupted between the
     start of a process and its return, leaves one that nobody knows of. Main thread only."""
     came: list[int] = []
-    # Those that are ignored or that simply end us stay as they are.
-    numbers = [it for it in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(it))]
-    before = {number: signal.signal(number, lambda it, _: came.append(it)) for number in numbers}
-    try:
+    with ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):  # what is ignored, or simply ends us, stays as it is
+                stack.callback(signal.signal, number, handler)
+                signal.signal(number, lambda it, _: came.append(it))
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            raise KeyboardInterrupt
+    if came:
+        raise KeyboardInterrupt
 
 
 def held_python() -> str:

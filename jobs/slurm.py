@@ -121,9 +121,11 @@ class _Submission:
 
     def take_back(self) -> None:
         """Cancel what was submitted."""
-        ids = [one.id for one in self.submitted] + self._unknown()
-        cancel(ids)
-        ours = {*ids}
+        ours = {one.id for one in self.submitted}
+        cancel(sorted(ours))
+        unknown = self._unknown()  # the queue may be slow to answer: not before the known ones
+        cancel(unknown)
+        ours.update(unknown)
         for jobs in self._jobs.values():
             jobs.complete = False
             for job in jobs.jobs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import queue
 import secrets
 import signal
 import socket
@@ -298,13 +299,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replica", type=int, default=0, metavar="K", help="number of this one")
     options = parser.parse_args(arguments)
     stop = threading.Event()
+    came: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def end(*_: object) -> None:
-        # A handler runs in the thread that waits for the event, which may hold its lock just then.
-        threading.Thread(target=stop.set, daemon=True).start()
+    def end() -> None:
+        came.get()
+        stop.set()
 
+    threading.Thread(target=end, daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+        # A handler runs in the thread that waits for the event, which may hold its lock just then;
+        # this kind of queue alone can be put into at any moment.
+        signal.signal(number, lambda it, _: came.put(it))
 
     def program() -> int:
         run = Run.open(options.run)

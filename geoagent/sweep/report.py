@@ -53,23 +53,28 @@ def write_results(home: SweepHome) -> Results:
     _write_tables(results, table)
     _show(results, table)
     sys.stdout.flush()
-    with _alone(home):
+    with _alone(home) as waited:
+        if waited:
+            results = collect(home)
+            table = sweep_table(results)
+            _write_tables(results, table)
         _write_pictures(results, table)
         write_board(results)
     return results
 
 
 @contextmanager
-def _alone(home: SweepHome) -> Iterator[None]:
-    """While no other command draws: who comes later waits and draws again, since it knows more."""
-    told = False
+def _alone(home: SweepHome) -> Iterator[bool]:
+    """While no other command draws: who comes later waits, and draws again what is there then.
+    Tells whether it has waited."""
+    waited = False
     while True:
         with claimed(home.path / _LOCK) as mine:
             if mine:
-                yield
+                yield waited
                 return
-        if not told:
-            told = True
+        if not waited:
+            waited = True
             print("another command draws this sweep's pictures now: waiting", file=sys.stderr)
         time.sleep(_POLL_S)
 

@@ -191,8 +191,8 @@ class TrajectoryMaking:
             self._check_new()
             return
         for name, value in made_with.items():
-            if about.get(name) == value:
-                continue
+            if about.get(name) == value or (name.endswith(_STATE) and name not in about):
+                continue  # those that were made before states were noted have none
             if name.endswith(_STATE):
                 raise UsageError(
                     f"{self.folder}: the files of {SECTION}.{name.removesuffix(_STATE)} have "

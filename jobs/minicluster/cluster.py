@@ -22,7 +22,7 @@ from geoagent.files import read_if_there, write_atomic, write_json
 from jobs.minicluster import configuration, database
 from jobs.minicluster.layout import Layout, Ports, Shape, node_name
 from jobs.minicluster.packages import missing, path_of
-from jobs.processes import Watched, alive, stop_tree
+from jobs.processes import Watched, alive, signals_wait, stop_tree
 
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
@@ -138,7 +138,7 @@ class MiniCluster:
 
     def _start(self, name: str, command: list[str], ready: Callable[[], bool]) -> None:
         """Start a daemon in a session of its own, note its pid, and wait until it is ready."""
-        with self.layout.output(name).open("ab") as output:
+        with self.layout.output(name).open("ab") as output, signals_wait():
             process = subprocess.Popen(
                 [path_of(command[0]), *command[1:]],
                 stdin=subprocess.DEVNULL,
@@ -148,12 +148,12 @@ class MiniCluster:
                 cwd=self.layout.root,
                 start_new_session=True,
             )
-        try:
-            known = read_if_there(self.layout.processes)
-            write_json(self.layout.processes, {**known, name: asdict(Watched.of(process.pid))})
-        except BaseException:  # `down` would not know of it
-            stop_tree(process.pid, _STOP_S)
-            raise
+            try:
+                known = read_if_there(self.layout.processes)
+                write_json(self.layout.processes, {**known, name: asdict(Watched.of(process.pid))})
+            except BaseException:  # `down` would not know of it
+                stop_tree(process.pid, _STOP_S)
+                raise
         self._wait(name, ready)
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:

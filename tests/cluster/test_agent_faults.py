@@ -29,6 +29,7 @@ from geoagent.rewards.consistency import Consistency
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
 from jobs.state import Jobs
+from tests.loopback import nobody
 
 from .faults import Faults
 from .helpers import User, until
@@ -190,9 +191,7 @@ def test_all_replicas_gone_for_a_minute(
     user: User, learnt: Run, judge: Endpoint, faults: Faults
 ) -> None:
     run = copy(learnt, user)
-    with socket.socket() as held, socket.create_server(("127.0.0.1", 0)) as expired:
-        held.bind(("127.0.0.1", 0))  # it does not listen, and nobody else can
-        closed = held.getsockname()[1]
+    with nobody() as closed, socket.create_server(("127.0.0.1", 0)) as expired:
         expired.setblocking(False)
         announce(run, 7, expired.getsockname()[1], lifetime_s=-1)
         announce(run, 8, closed, lifetime_s=3600)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import re
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from geoagent.files import read_jsonl
+from geoagent.files import read_if_there, read_jsonl
 from geoagent.run import Run
 from geoagent.train.checkpoints import latest
 from jobs.minicluster.layout import Shape
@@ -59,8 +60,7 @@ def counts(run: Run, steps: int) -> dict[str, int]:
 def wait_for_step(user: User, run: Run, step: int, stage: str = "sft") -> None:
     deadline = time.monotonic() + 300
     while True:
-        path = run.progress_file(stage)
-        if path.is_file() and json.loads(path.read_text())["step"] >= step:
+        if read_if_there(run.progress_file(stage)).get("step", 0) >= step:
             return
         assert time.monotonic() < deadline, user.logs(run)
         time.sleep(0.2)
@@ -186,13 +186,23 @@ def saved(run: Run) -> int:
 
 
 SLOW_START = """
-import pathlib, time
+import os, pathlib, time
 here = pathlib.Path(__file__).parent
 if not (here / "warned").exists():
-    (here / "starting").touch()
+    (here / "pid").write_text(str(os.getpid()))
     while not (here / "warned").exists():
         time.sleep(0.1)
 """
+
+
+def has_pending(pid: str, number: int) -> bool:
+    """Whether a process keeps a signal for later, or has ended."""
+    try:
+        status = Path("/proc", pid, "status").read_text()
+    except OSError:
+        return True
+    masks = re.findall(r"^(?:SigPnd|ShdPnd):\s*(\w+)$", status, re.MULTILINE)
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
 
 def test_warned_while_python_starts(
@@ -205,12 +215,12 @@ def test_warned_while_python_starts(
     (slow / "sitecustomize.py").write_text(SLOW_START)
     where = f"cluster.environment.PYTHONPATH={slow}"
     run = train(prepared, user, *LONG, where)
-    until((slow / "starting").exists, said=lambda: user.logs(run))
+    until(lambda: (slow / "pid").is_file() and bool((slow / "pid").read_text()))
     user.cluster.slurm("scancel", "--signal=USR2", Jobs.load(run).of("sft").id)
-    time.sleep(2)  # until it has come to the node
+    until(lambda: has_pending((slow / "pid").read_text(), signal.SIGUSR2))
     (slow / "warned").touch()
     user.wait(run, "sft", ("REQUEUED", *ENDED).__contains__, every=True)
-    check(user, run, whole, "warned while its Python starts", "requeued", faults)
+    check(user, run, whole, "warned while its Python starts (not in an image)", "requeued", faults)
     assert attempts(run) == ["attempt-1"]
 
 

@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from geoagent.config import StageResources, resolve
@@ -24,7 +23,7 @@ from jobs.display import Display
 from jobs.local import ChainFailed, LocalChain, _devices, summary
 from jobs.plan import Plan, StagePlan
 from jobs.rundir import new_run, run_path
-from tests.interrupts import heed_interrupts
+from tests.interrupts import ended, heed_interrupts
 
 PROGRAM = """
 import json, os, pathlib, subprocess, sys, time
@@ -102,14 +101,6 @@ def execute(run: Run, *stages: StagePlan, agent: StagePlan | None = None) -> Loc
 
 def states(run: Run) -> dict[str, str]:
     return {job["stage"]: job["state"] for job in json.loads(run.jobs_file.read_text())["jobs"]}
-
-
-def ended(pid: int) -> bool:
-    """A zombie has ended as well; it may go while one looks."""
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 def gone(path: Path) -> bool:

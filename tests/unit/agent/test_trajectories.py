@@ -460,6 +460,16 @@ def test_what_was_searched_may_not_change(stub: Stub, tmp_path: Path) -> None:
         assert make(source, tmp_path / f"{name}-new", server, limits=limits)["played"] == 2
 
 
+def test_a_folder_of_before_states_were_noted_goes_on(stub: Stub, tmp_path: Path) -> None:
+    source, folder, server = dataset(tmp_path / "set"), tmp_path / "out", stub(GOOD)
+    limits = searching(documents=str(searched(tmp_path)[0]))
+    make(source, folder, server, limits=limits)
+    about = json.loads((folder / "dataset.json").read_text())
+    del about["made_with"]["documents_state"]
+    (folder / "dataset.json").write_text(json.dumps(about))
+    assert make(source, folder, server, limits=limits)["kept"] == 1
+
+
 def test_other_folders_are_left_alone(stub: Stub, tmp_path: Path) -> None:
     source, server = dataset(tmp_path / "set"), stub(GOOD)
     before = sorted(source.iterdir())

@@ -10,6 +10,7 @@ import time
 import psutil
 
 from jobs.processes import Watched, alive, held_python, memory_of_tree, stop_tree
+from tests.interrupts import ended
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -26,14 +27,6 @@ def start(code: str) -> tuple[subprocess.Popen[str], int]:
     )
     assert process.stdout is not None
     return process, int(process.stdout.readline())
-
-
-def ended(pid: int) -> bool:
-    """Whether a process has, even if nobody has asked for its exit code yet."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_tree_that_ignores_sigterm_is_stopped() -> None:

@@ -115,7 +115,7 @@ def test_an_interrupted_submission_takes_back_what_slurm_had_taken_already(
             submit(tmp_path)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert (scheduler / "cancelled").read_text() == "101 102\n"
+    assert (scheduler / "cancelled").read_text() == "101\n102\n"
 
 
 def test_grpo_alone_after_a_finished_sft(tmp_path: Path, scheduler: Path, flags: Flags) -> None:
