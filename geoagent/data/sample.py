@@ -59,7 +59,7 @@ def is_sample(folder: Path) -> bool:
 
 def _holds(folder: Path, wanted: dict[str, int]) -> bool:
     """Is it this sample? The mark is written last, before the folder gets its name."""
-    return (folder / _MARK).is_file() and read_json(folder / _MARK) == wanted
+    return read_if_there(folder / _MARK) == wanted
 
 
 def _replaceable(folder: Path) -> bool:
